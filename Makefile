@@ -1,0 +1,63 @@
+# Two commands matter: `make demo` runs the chat, `make test` passes the tests. Each sets up what it needs.
+# uv is used when it is there; plain venv and pip otherwise.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null)
+PINS := .ci/constraints.txt
+ALL := app,openai,anthropic,google,search,demo
+
+.PHONY: demo test check docs bench setup setup-demo clean
+
+demo: $(VENV)/.demo
+	@exec $(BIN)/resumable-stream demo $(ARGS)
+
+test: $(VENV)/.dev browser
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(VENV)/.dev
+	$(BIN)/mkdocs build --strict
+
+setup: $(VENV)/.dev
+
+browser:
+	@sh tests/browser/ensure_chromium.sh
+
+clean:
+	rm -rf $(VENV) site .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
+
+# An environment of its own, of a Python that is new enough.
+$(VENV)/.made:
+ifdef UV
+	$(UV) venv --quiet --allow-existing --python '>=3.11' $(VENV)
+else
+	@$(PYTHON) -c 'import sys; sys.exit("resumable_stream needs Python 3.11 or newer; set PYTHON=..." if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+endif
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.made pyproject.toml $(PINS)
+ifdef UV
+	$(UV) pip install --quiet --python $(BIN)/python -c $(PINS) -e '.[demo]'
+else
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(PINS) -e '.[demo]'
+endif
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.made pyproject.toml $(PINS)
+ifdef UV
+	$(UV) pip install --quiet --python $(BIN)/python -c $(PINS) -e '.[$(ALL)]' --group check --group test --group docs
+else
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(PINS) -e '.[$(ALL)]' --group check --group test --group docs
+endif
+	@touch $@ $(VENV)/.demo
