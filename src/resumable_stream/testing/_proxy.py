@@ -1,0 +1,252 @@
+"""A TCP proxy that does what networks do, when the test says so."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+import struct
+from collections import Counter
+from types import TracebackType
+from typing import Self
+
+from ._conditions import Conditions, Direction
+from ._losses import Loss, Tracker
+
+_CHUNK = 65536
+_CONNECT_TIMEOUT = 5.0
+
+
+class FaultProxy:
+    """Passes TCP connections on to a server, and injects faults.
+
+    Use it inside ``async with``; on the way out every connection is cut. asyncio only.
+
+    ``to_server`` and ``to_client`` are the two directions of the line: set latency, jitter,
+    bandwidth or slicing there, hold bytes back, or cut after so many bytes. Faults are in force for
+    all connections. On one that speaks the Redis protocol, single commands can lose their request
+    or their reply.
+
+    Args:
+        host: the server's host.
+        port: the server's port.
+        seed: of everything random, so that a run can be repeated.
+
+    Attributes:
+        to_server: the line from the clients to the server.
+        to_client: the line from the server to the clients.
+        accepted: connections accepted so far.
+        commands: how many of each Redis command came from the clients, by name in capitals.
+    """
+
+    def __init__(self, host: str, port: int, *, seed: int = 0) -> None:
+        self._target = (host, port)
+        self._rng = random.Random(seed)  # noqa: S311 - faults need a seed, not secrecy
+        self._server: asyncio.Server | None = None
+        self._port = 0
+        self._links: set[_Link] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._losses: list[Loss] = []
+        self.to_server = Conditions(self._rng)
+        self.to_client = Conditions(self._rng)
+        self.accepted = 0
+        self.commands: Counter[str] = Counter()
+
+    @property
+    def host(self) -> str:
+        """The address to connect to."""
+        return "127.0.0.1"
+
+    @property
+    def port(self) -> int:
+        """The port to connect to; the same while the proxy lives, also when it is down."""
+        return self._port
+
+    @property
+    def open_connections(self) -> int:
+        """Connections from clients that are open now."""
+        return len(self._links)
+
+    async def __aenter__(self) -> Self:
+        await self.up()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        server, links, tasks = self._server, tuple(self._links), tuple(self._tasks)
+        await self.down()
+        self.heal()
+        for link in links:
+            link.close(reset=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for link in links:
+            await link.wait_closed()
+        if server is not None:
+            await server.wait_closed()
+
+    async def up(self) -> None:
+        """Accept connections (again)."""
+        if self._server is None:
+            self._server = await asyncio.start_server(self._serve, self.host, self._port)
+            self._port = self._server.sockets[0].getsockname()[1]
+
+    async def down(self) -> None:
+        """Cut every connection and refuse new ones until ``up``."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+        self.cut()
+
+    def cut(self) -> None:
+        """Close every connection now, on both sides; what is under way is lost."""
+        for link in tuple(self._links):
+            link.close()
+
+    def reset_peer(self) -> None:
+        """Break every connection with a TCP reset (RST), on both sides."""
+        for link in tuple(self._links):
+            link.close(reset=True)
+
+    def blackhole(self) -> None:
+        """Swallow all bytes in both directions and tell nobody, until ``heal``."""
+        self.to_server.swallow = self.to_client.swallow = True
+
+    def heal(self) -> None:
+        """Take every fault away except ``down``: conditions, holds, and losses of commands."""
+        self.to_server.heal()
+        self.to_client.heal()
+        for loss in self._losses:
+            loss.stop()
+        self._losses.clear()
+
+    def drop_reply(self, command: str, *, nth: int = 1, keep: int = 0) -> Loss:
+        """Let the server execute the command, lose its reply, and cut the connection.
+
+        Args:
+            command: its name, such as ``XADD``.
+            nth: which one from now, over all connections: 1 is the next.
+            keep: how many bytes of the reply still arrive: a cut in the middle of it.
+        """
+        return self._add(Loss.once(command, "to_client", nth=nth, keep=keep))
+
+    def drop_replies(self, command: str, *, odds: float) -> Loss:
+        """Like ``drop_reply``, for each such command with the given odds (0 to 1)."""
+        rng = random.Random(self._rng.random())  # noqa: S311 - as above
+        return self._add(Loss.often(command, "to_client", odds=odds, rng=rng))
+
+    def drop_request(self, command: str, *, nth: int = 1, keep: int = 0) -> Loss:
+        """Let the command never reach the server whole, and cut the connection.
+
+        Args:
+            command: its name, such as ``XADD``.
+            nth: which one from now, over all connections: 1 is the next.
+            keep: how many of its bytes are still sent; keep it below the command's length.
+        """
+        return self._add(Loss.once(command, "to_server", nth=nth, keep=keep))
+
+    def _add(self, loss: Loss) -> Loss:
+        self._losses.append(loss)
+        return loss
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        task = asyncio.current_task()
+        if task is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        link = _Link(writer, self._links)
+        try:
+            async with asyncio.timeout(_CONNECT_TIMEOUT):
+                server_reader, server_writer = await asyncio.open_connection(*self._target)
+            link.attach(server_writer)
+            tracker = Tracker(self._losses, self.commands)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(
+                    self._pump(reader, server_writer, link, tracker, direction="to_server")
+                )
+                group.create_task(
+                    self._pump(server_reader, writer, link, tracker, direction="to_client")
+                )
+        except (OSError, TimeoutError):
+            pass  # the server is away: the client sees its connection closed
+        finally:
+            link.close()
+
+    async def _pump(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        link: _Link,
+        tracker: Tracker,
+        *,
+        direction: Direction,
+    ) -> None:
+        line = self.to_server if direction == "to_server" else self.to_client
+        with contextlib.suppress(OSError):
+            while data := await reader.read(_CHUNK):
+                if line.swallow:
+                    tracker.stop()
+                    line.swallowed += len(data)
+                    continue
+                cut = tracker.cut_in(data, direction)
+                for piece in line.pieces(data[:cut]):
+                    await line.delay(len(piece))
+                    if link.closed:
+                        return
+                    allowed = line.allow(len(piece))
+                    writer.write(piece[:allowed])
+                    line.passed += len(piece[:allowed])
+                    await writer.drain()
+                    if allowed is not None:
+                        link.close()
+                        return
+                if cut is not None:
+                    await line.delay(0)
+                    link.close()
+                    return
+            if not writer.is_closing():
+                writer.write_eof()
+            return
+        link.close()
+
+
+class _Link:
+    """The two sockets of one passed-on connection; a member of ``links`` while it is open."""
+
+    def __init__(self, client: asyncio.StreamWriter, links: set[_Link]) -> None:
+        self._writers = [client]
+        self._links = links
+        self.closed = False
+        links.add(self)
+
+    def attach(self, server: asyncio.StreamWriter) -> None:
+        self._writers.append(server)
+        if self.closed:
+            self.close()
+
+    async def wait_closed(self) -> None:
+        for writer in self._writers:
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    def close(self, *, reset: bool = False) -> None:
+        self.closed = True
+        self._links.discard(self)
+        for writer in self._writers:
+            if reset:
+                connection: socket.socket | None = writer.get_extra_info("socket")
+                if connection is not None and connection.fileno() >= 0:
+                    # A zero linger time turns the close into an RST.
+                    connection.setsockopt(
+                        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                    )
+                writer.transport.abort()
+            else:
+                writer.close()
