@@ -1,0 +1,124 @@
+"""Real servers for all tests, and a look at what a test leaves behind.
+
+Environment:
+    TEST_REDIS_URL: use this server instead of the embedded Valkey. Its database is flushed before
+    each test!
+    TEST_REDIS_SERVER: start this program instead of the embedded Valkey, such as
+    ``/usr/bin/redis-server``.
+    TEST_DATABASE_URL: use this PostgreSQL server (a postgresql:// URL); the role must be allowed
+    to create databases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from psycopg import sql
+from redis import Redis as SyncRedis
+from redis.asyncio import Redis
+
+from resumable_stream.embedded import EmbeddedPostgres, EmbeddedValkey
+from support import connections_of_this_process, keys_without_ttl, wait_until, wait_until_sync
+
+
+@pytest.fixture(scope="session")
+def valkey_url() -> Iterator[str]:
+    """The address of a Redis-compatible server for the whole run; ``DEBUG`` is allowed on it."""
+    if url := os.environ.get("TEST_REDIS_URL"):
+        yield url
+        return
+    binary = os.environ.get("TEST_REDIS_SERVER")
+    with EmbeddedValkey(binary=binary, settings={"enable-debug-command": "local"}) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def redis_admin(valkey_url: str) -> Iterator[SyncRedis]:
+    """A blocking client of the same server, for looking at it from outside."""
+    with SyncRedis.from_url(valkey_url) as client:
+        yield client
+
+
+@pytest.fixture
+def empty_redis(redis_admin: SyncRedis) -> Iterator[SyncRedis]:
+    """The server without any key; afterwards every key that is left must have a TTL."""
+    redis_admin.flushall()
+    yield redis_admin
+    assert keys_without_ttl(redis_admin) == [], "keys were left that never expire"
+
+
+@pytest.fixture
+async def no_tasks_left() -> AsyncIterator[None]:
+    """Afterwards no asyncio task is left that was not there before."""
+    before = asyncio.all_tasks()
+
+    def nothing_left() -> bool:
+        # anyio's runner drives each fixture and test from a task of its own.
+        left = [
+            task
+            for task in asyncio.all_tasks() - before
+            if not getattr(task.get_coro(), "__qualname__", "").startswith("TestRunner.")
+        ]
+        assert left == [], "tasks were left running"
+        return True
+
+    yield
+    await wait_until(nothing_left, what="every task of the test has ended")
+
+
+@pytest.fixture
+async def redis(
+    valkey_url: str, empty_redis: SyncRedis, no_tasks_left: None
+) -> AsyncIterator[Redis]:
+    """A client with default settings on an empty server; afterwards its connections must be the
+    only ones left.
+
+    It also brings ``empty_redis`` and ``no_tasks_left``.
+    """
+    before = connections_of_this_process(empty_redis)
+    client = Redis.from_url(valkey_url)
+    yield client
+    await client.aclose()
+
+    def nothing_left() -> bool:
+        after = connections_of_this_process(empty_redis)
+        left = [line for client_id, line in after.items() if client_id not in before]
+        assert left == [], "connections to Redis were left open"
+        return True
+
+    await wait_until(nothing_left, what="every Redis connection of the test is closed")
+
+
+@pytest.fixture(scope="session")
+def postgres_dsn() -> Iterator[str]:
+    """The address of a PostgreSQL server for the whole run; its role may create databases."""
+    if dsn := os.environ.get("TEST_DATABASE_URL"):
+        yield dsn
+        return
+    with EmbeddedPostgres(durable=False, settings={"max_connections": "300"}) as server:
+        yield server.dsn
+
+
+@pytest.fixture
+def database_url(postgres_dsn: str) -> Iterator[str]:
+    """A fresh database; afterwards no connection to it may be left open."""
+    name = f"test_{secrets.token_hex(6)}"
+    with psycopg.connect(postgres_dsn, autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        try:
+            yield urlsplit(postgres_dsn)._replace(path=f"/{name}").geturl()
+            wait_until_sync(
+                lambda: not admin.execute(_SESSIONS, (name,)).fetchall(),
+                what="every connection of the test to PostgreSQL is closed",
+            )
+        finally:
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+_SESSIONS = "SELECT application_name, query FROM pg_stat_activity WHERE datname = %s"
