@@ -59,6 +59,17 @@ async def test_a_dropped_request_never_reaches_the_server(proxy: FaultProxy, red
     assert await redis.exists("n") == 0
 
 
+async def test_a_loss_can_be_narrowed_to_a_first_argument(proxy: FaultProxy, redis: Redis) -> None:
+    loss = proxy.drop_reply("INCRBY", argument="b", nth=2)
+    async with client(proxy) as victim:
+        for name in "aaba":
+            await victim.incr(name)
+        with pytest.raises(RedisConnectionError):
+            await victim.incr("b")
+    assert loss.struck == 1
+    await redis.delete("a", "b")
+
+
 async def test_in_a_pipeline_only_the_replies_before_the_lost_one_arrive(
     proxy: FaultProxy, redis: Redis
 ) -> None:
@@ -178,7 +189,11 @@ def test_heads_are_found_in_pieces_of_any_size(size: int) -> None:
         for head in finder.feed(COMMANDS[at : at + size])
     ]
     second, third = COMMANDS.index(b"*3"), COMMANDS.index(b"*2")
-    assert heads == [Head(0, b"*", "PING"), Head(second, b"*", "SET"), Head(third, b"*", "ECHO")]
+    assert heads == [
+        Head(0, b"*", "PING", b""),
+        Head(second, b"*", "SET", b"*"),
+        Head(third, b"*", "ECHO", b""),
+    ]
 
     finder, stream = HeadFinder(commands=False), b"".join(REPLIES)
     heads = [

@@ -14,13 +14,17 @@ class Loss:
     """One rule of the proxy: when it strikes, and how often it did.
 
     Attributes:
+        keep: how many bytes of what is lost still pass.
         struck: how often it has struck.
     """
 
-    def __init__(self, command: str, direction: Direction, *, keep: int) -> None:
+    def __init__(
+        self, command: str, argument: str | None, direction: Direction, *, keep: int = 0
+    ) -> None:
         self._command = command.upper()
+        self._argument = None if argument is None else argument.encode()
         self._direction = direction
-        self._keep = keep
+        self.keep = keep
         self._nth: int | None = None
         self._odds = 0.0
         self._rng: random.Random | None = None
@@ -29,16 +33,26 @@ class Loss:
         self.struck = 0
 
     @classmethod
-    def once(cls, command: str, direction: Direction, *, nth: int, keep: int) -> Loss:
+    def once(
+        cls, command: str, argument: str | None, direction: Direction, *, nth: int, keep: int
+    ) -> Loss:
         """Make a rule that strikes the ``nth`` such command from now, then never again."""
-        loss = cls(command, direction, keep=keep)
+        loss = cls(command, argument, direction, keep=keep)
         loss._nth = nth
         return loss
 
     @classmethod
-    def often(cls, command: str, direction: Direction, *, odds: float, rng: random.Random) -> Loss:
+    def often(
+        cls,
+        command: str,
+        argument: str | None,
+        direction: Direction,
+        *,
+        odds: float,
+        rng: random.Random,
+    ) -> Loss:
         """Make a rule that strikes each such command with the given odds."""
-        loss = cls(command, direction, keep=0)
+        loss = cls(command, argument, direction)
         loss._odds, loss._rng = odds, rng
         return loss
 
@@ -50,20 +64,25 @@ class Loss:
         """Wait until it has struck."""
         await self._happened.wait()
 
-    def cut_at(self, head: Head, name: str, direction: Direction) -> int | None:
-        """Return where to cut, in bytes since the connection's first; ``None``: it passes."""
-        if not self._active or name != self._command or direction != self._direction:
-            return None
+    def strikes(self, command: Head, direction: Direction) -> bool:
+        """Decide about one command on its way, or about its reply."""
+        if (
+            not self._active
+            or direction != self._direction
+            or command.name != self._command
+            or (self._argument is not None and command.argument != self._argument)
+        ):
+            return False
         if self._nth is not None:
             self._nth -= 1
             if self._nth > 0:
-                return None
+                return False
             self._active = False
         elif self._rng is None or self._rng.random() >= self._odds:
-            return None
+            return False
         self.struck += 1
         self._happened.set()
-        return head.start + self._keep
+        return True
 
 
 class Tracker:
@@ -76,7 +95,7 @@ class Tracker:
     def __init__(self, losses: list[Loss], commands: Counter[str]) -> None:
         self._losses = losses
         self._counts = commands
-        self._waiting: deque[str] = deque()
+        self._waiting: deque[Head] = deque()
         self._finders: dict[Direction, HeadFinder] = {
             "to_server": HeadFinder(commands=True),
             "to_client": HeadFinder(commands=False),
@@ -107,28 +126,23 @@ class Tracker:
         return None
 
     def _meet(self, head: Head, direction: Direction) -> int | None:
-        name = head.name
         if direction == "to_server":
-            self._note_command(name, head.kind)
+            command = head
+            self._note(command)
         elif head.kind == b">" or not self._waiting:
             return None
         else:
-            name = self._waiting.popleft()
+            command = self._waiting.popleft()
         for loss in self._losses:
-            cut = loss.cut_at(head, name, direction)
-            if cut is not None:
-                return cut
+            if loss.strikes(command, direction):
+                return head.start + loss.keep
         return None
 
-    def _note_command(self, name: str, kind: bytes) -> None:
-        if kind != b"*":
+    def _note(self, command: Head) -> None:
+        self._counts[command.name] += 1
+        if command.name == "HELLO":
+            self._pushes = command.argument == b"3"
+        if not command.name.endswith("SUBSCRIBE"):
+            self._waiting.append(command)
+        elif not self._pushes:
             self.stop()
-            return
-        self._counts[name] += 1
-        if name == "HELLO":
-            self._pushes = True
-        if name.endswith("SUBSCRIBE"):
-            if not self._pushes:
-                self.stop()
-        else:
-            self._waiting.append(name)

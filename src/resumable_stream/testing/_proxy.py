@@ -126,30 +126,36 @@ class FaultProxy:
             loss.stop()
         self._losses.clear()
 
-    def drop_reply(self, command: str, *, nth: int = 1, keep: int = 0) -> Loss:
+    def drop_reply(
+        self, command: str, *, argument: str | None = None, nth: int = 1, keep: int = 0
+    ) -> Loss:
         """Let the server execute the command, lose its reply, and cut the connection.
 
         Args:
-            command: its name, such as ``XADD``.
+            command: its name as it is on the wire, such as ``XADD``.
+            argument: only commands with this first argument: a key, or a script's SHA1.
             nth: which one from now, over all connections: 1 is the next.
             keep: how many bytes of the reply still arrive: a cut in the middle of it.
         """
-        return self._add(Loss.once(command, "to_client", nth=nth, keep=keep))
+        return self._add(Loss.once(command, argument, "to_client", nth=nth, keep=keep))
 
-    def drop_replies(self, command: str, *, odds: float) -> Loss:
+    def drop_replies(self, command: str, *, argument: str | None = None, odds: float) -> Loss:
         """Like ``drop_reply``, for each such command with the given odds (0 to 1)."""
         rng = random.Random(self._rng.random())  # noqa: S311 - as above
-        return self._add(Loss.often(command, "to_client", odds=odds, rng=rng))
+        return self._add(Loss.often(command, argument, "to_client", odds=odds, rng=rng))
 
-    def drop_request(self, command: str, *, nth: int = 1, keep: int = 0) -> Loss:
+    def drop_request(
+        self, command: str, *, argument: str | None = None, nth: int = 1, keep: int = 0
+    ) -> Loss:
         """Let the command never reach the server whole, and cut the connection.
 
         Args:
-            command: its name, such as ``XADD``.
+            command: its name as it is on the wire, such as ``XADD``.
+            argument: only commands with this first argument: a key, or a script's SHA1.
             nth: which one from now, over all connections: 1 is the next.
             keep: how many of its bytes are still sent; keep it below the command's length.
         """
-        return self._add(Loss.once(command, "to_server", nth=nth, keep=keep))
+        return self._add(Loss.once(command, argument, "to_server", nth=nth, keep=keep))
 
     def _add(self, loss: Loss) -> Loss:
         self._losses.append(loss)

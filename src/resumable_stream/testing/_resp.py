@@ -20,19 +20,21 @@ class Head(NamedTuple):
         start: how many bytes came before it, since the first.
         kind: its first byte, such as ``b"*"``.
         name: for a command, its first word in capitals; else empty.
+        argument: for a command, its second word; else empty.
     """
 
     start: int
     kind: bytes
     name: str
+    argument: bytes
 
 
 class HeadFinder:
-    """Walks through one direction of a connection; keeps no more than one line or one word.
+    """Walks through one direction of a connection; keeps no more than one line or two words.
 
     Args:
-        commands: report each message once its first word is whole (what clients send), instead of
-            at its first byte (what servers send).
+        commands: report each message once its first two words are whole (what clients send),
+            instead of at its first byte (what servers send).
     """
 
     def __init__(self, *, commands: bool) -> None:
@@ -43,7 +45,8 @@ class HeadFinder:
         self._line = bytearray()
         self._elements_left = 0
         self._bulk_left = 0
-        self._word: bytearray | None = None
+        self._words: list[bytearray] = []
+        self._words_wanted = 0
 
     def feed(self, data: bytes) -> list[Head]:
         """Return the messages whose head is complete with these bytes.
@@ -64,25 +67,30 @@ class HeadFinder:
     def _take_bulk(self, data: bytes, at: int, heads: list[Head]) -> int:
         piece = data[at : at + self._bulk_left]
         self._bulk_left -= len(piece)
-        if self._word is not None:
-            self._word += piece
+        if self._words_wanted:
+            self._words[-1] += piece
         if not self._bulk_left:
             self._elements_left -= 1
-            if self._word is not None:
-                name = self._word[:-2].decode("latin-1").upper()
-                heads.append(Head(self._start, self._kind, name))
-                self._word = None
+            if self._words_wanted:
+                self._end_word(heads)
         return at + len(piece)
+
+    def _end_word(self, heads: list[Head]) -> None:
+        self._words_wanted -= 1
+        if self._words_wanted:
+            self._words.append(bytearray())
+            return
+        name, *arguments = (bytes(word[:-2]) for word in self._words)
+        argument = arguments[0] if arguments else b""
+        heads.append(Head(self._start, self._kind, name.decode("latin-1").upper(), argument))
 
     def _take_line(self, data: bytes, at: int, heads: list[Head]) -> int:
         if not self._line and not self._elements_left:
             self._start = self._offset + at
             self._kind = data[at : at + 1]
             self._elements_left = 1
-            if self._commands:
-                self._word = bytearray()
-            else:
-                heads.append(Head(self._start, self._kind, ""))
+            if not self._commands:
+                heads.append(Head(self._start, self._kind, "", b""))
         end = data.find(b"\n", at) + 1
         if not end:
             self._line += data[at:]
@@ -96,7 +104,10 @@ class HeadFinder:
         kind = line[:1]
         self._elements_left -= 1
         if kind in _FLAT:
-            self._elements_left += max(0, int(line[1:]))
+            count = max(0, int(line[1:]))
+            if self._commands:
+                self._words, self._words_wanted = [bytearray()], min(2, count)
+            self._elements_left += count
         elif kind in _PAIRED:
             # An attribute (`|`) is a preface: the message that it describes still follows.
             self._elements_left += 2 * int(line[1:]) + (kind == b"|")
