@@ -10,6 +10,7 @@
     ├── StreamIDError                a stream id that is not acceptable (also a ValueError)
     ├── EventIDError                 a malformed cursor (also a ValueError)
     ├── EventTooLarge                one event over the size limit (also a ValueError)
+    ├── StreamFailure                raised by a source: the code and text that its readers may see
     ├── LogUnavailable               Redis cannot be reached or refuses to work
     └── ConsumerClosed               a consumer was used outside ``async with``
 
@@ -68,6 +69,23 @@ class EventIDError(ResumableStreamError, ValueError):
 
 class EventTooLarge(ResumableStreamError, ValueError):
     """One event is larger than the log accepts."""
+
+
+class StreamFailure(ResumableStreamError):
+    """Raised by a source to say how its stream failed, in words that every reader may see.
+
+    Attributes:
+        code: a short machine-readable name, such as ``provider_unavailable``.
+        message: text for people; keep secrets and internals out of it.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.message} [{self.code}]"
 
 
 class LogUnavailable(ResumableStreamError):

@@ -120,7 +120,7 @@ def check_stream_id(stream_id: str) -> str:
     """Return the id when it can name a stream.
 
     Raises:
-        StreamIDError: when it is empty, longer than 200 bytes, or holds braces, blanks, control or non-ASCII characters.
+        StreamIDError: when it is empty, over 200 bytes, or holds braces, blanks, control or non-ASCII characters.
     """
     if not isinstance(stream_id, str) or _STREAM_ID.fullmatch(stream_id) is None:
         raise StreamIDError("a stream id is 1 to 200 visible ASCII characters without braces")

@@ -1,0 +1,179 @@
+"""`StreamConsumer`: any number of resumable readers over one pair of connections."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+
+from redis.asyncio import Redis
+
+from ._errors import ConsumerClosed, StreamNotFound
+from ._events import EventID, Status, StreamEvent
+from ._hub import IDLE, Hub, Viewer
+from ._log import Log, Names
+from ._segment import Span
+from ._sse import EVENT_SOURCE, KEEP_ALIVE, Dialect
+
+KEEP_ALIVE_INTERVAL: Final = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """What is known of a stream without reading it.
+
+    Attributes:
+        stream_id: the stream.
+        status: ``active``, or how it ended.
+        last_id: the last event's id; ``None`` before the first.
+        stop_requested: whether somebody asked it to stop.
+        code: with ``failed``, what the source said went wrong.
+        message: with ``failed``, the same for people.
+    """
+
+    stream_id: str
+    status: Status
+    last_id: EventID | None
+    stop_requested: bool = False
+    code: str | None = None
+    message: str | None = None
+
+
+class StreamConsumer:
+    """Reads streams. One for a process, inside ``async with``; any number of readers at once.
+
+    It has two connections of its own, however many streams and readers there are; the client's pool is not used and
+    the client is not closed. What readers of one stream need is read and encoded once.
+
+    Args:
+        redis: a ``redis.asyncio.Redis`` with any settings; its address and credentials are what is used.
+    """
+
+    def __init__(self, redis: Redis) -> None:
+        self._log = Log(redis)
+        self._hub: Hub | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._hub is not None:
+            raise ConsumerClosed("a consumer is entered once at a time")
+        await self._log.__aenter__()
+        self._hub = Hub(self._log)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        hub, self._hub = self._hub, None
+        if hub is not None:
+            await hub.aclose()
+            await self._log.__aexit__(kind, exc, tb)
+
+    async def attach(self, stream_id: str, *, after: EventID | str | None = None) -> Viewer:
+        """Begin to read; the viewer is an async context manager and says whether there is anything to send.
+
+        This is what `events`, `frames` and `asgi.EventStreamResponse` are made of; its errors are theirs.
+        """
+        if self._hub is None:
+            raise ConsumerClosed("enter the consumer first: `async with StreamConsumer(redis) as consumer`")
+        Names.of(stream_id)
+        return await self._hub.attach(stream_id, parse_cursor(after))
+
+    async def events(self, stream_id: str, *, after: EventID | str | None = None) -> AsyncGenerator[StreamEvent, None]:
+        """The events after a cursor, each exactly once and in order, ending with the terminal event.
+
+        Redis going away for a while is waited out. What is lost for good is told by a ``gap`` event (some are missing,
+        the rest follows) or a ``reset`` event (the cursor fits nothing there; what follows is the stream from its first
+        event). A stream that vanishes, or whose producer dies, ends with the status ``lost``.
+
+        Args:
+            stream_id: the stream.
+            after: the id of the last event that the reader has; ``None`` or ``""`` for the whole stream. Past the
+                terminal event nothing is left and the iterator ends.
+
+        Raises:
+            StreamNotFound: there is no such stream.
+            EventIDError: the cursor is malformed.
+            LogUnavailable: Redis cannot be reached when the reading begins.
+        """
+        async with await self.attach(stream_id, after=after) as viewer:
+            while (span := await viewer.advance()) is not None:
+                for event in span.events:
+                    yield event
+
+    async def frames(
+        self,
+        stream_id: str,
+        *,
+        last_event_id: EventID | str | None = None,
+        dialect: Dialect = EVENT_SOURCE,
+        keep_alive: float = KEEP_ALIVE_INTERVAL,
+        max_age: float | None = None,
+    ) -> AsyncGenerator[bytes, None]:
+        """The same as SSE frames, one event each, with keep-alive comments where nothing happens.
+
+        Args:
+            stream_id: the stream.
+            last_event_id: what the client sent as ``Last-Event-ID``.
+            dialect: how events become frames.
+            keep_alive: seconds of silence after which a comment is sent.
+            max_age: seconds after which the iterator ends at a frame boundary, shortened at random by up to a fifth,
+                so that clients who resume are spread over servers and time. ``None``: only with the stream.
+
+        Raises:
+            StreamNotFound, EventIDError, LogUnavailable: as `events`, before the first frame.
+        """
+        async with await self.attach(stream_id, after=last_event_id) as viewer:
+            async for span in spans(viewer, keep_alive=keep_alive, max_age=max_age):
+                if span is IDLE:
+                    yield KEEP_ALIVE
+                else:
+                    for one in span.frames(dialect):
+                        if one:
+                            yield one
+
+    async def status(self, stream_id: str) -> StreamInfo:
+        """What a stream is doing. A stream whose producer is found dead is ended as ``lost`` on the way.
+
+        Raises:
+            StreamNotFound: there is no such stream.
+            LogUnavailable: Redis cannot be reached.
+        """
+        names = Names.of(stream_id)
+        async with self._log as log:
+            peek = await log.peek(names)
+            if peek is not None and peek.exists and peek.end is None and not peek.lease_left:
+                await log.bury(names)
+                peek = await log.peek(names)
+        if peek is None:
+            raise StreamNotFound(stream_id, "there is no such stream")
+        if not peek.exists:
+            return StreamInfo(stream_id, Status.LOST, None, peek.stop)
+        if peek.end is None:
+            return StreamInfo(stream_id, Status.ACTIVE, peek.last, peek.stop)
+        data = peek.end.data if isinstance(peek.end.data, dict) else {}
+        return StreamInfo(stream_id, peek.end.status, peek.last, peek.stop, data.get("code"), data.get("message"))
+
+
+def parse_cursor(value: EventID | str | None) -> EventID | None:
+    """The cursor that a client sent; ``None`` and the empty text mean the beginning.
+
+    Raises:
+        EventIDError: it is malformed.
+    """
+    return None if value is None or value == "" else EventID.parse(value)
+
+
+async def spans(viewer: Viewer, *, keep_alive: float, max_age: float | None) -> AsyncGenerator[Span, None]:
+    """What a viewer reads, with `IDLE` where a keep-alive is due, until the end or the age."""
+    loop = asyncio.get_running_loop()
+    age = None if max_age is None else max_age * random.uniform(0.8, 1.0)  # noqa: S311 - spreads load, guards nothing
+    retire = float("inf") if age is None else loop.time() + age
+    while loop.time() < retire:
+        span = await viewer.advance(min(loop.time() + keep_alive, retire))
+        if span is None:
+            return
+        if span is not IDLE or loop.time() < retire:
+            yield span

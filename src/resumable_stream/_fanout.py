@@ -1,0 +1,307 @@
+"""One reader for a whole process: any number of viewers, one log read and one subscription a stream.
+
+A `Feed` follows one stream: it subscribes, reads the log, and keeps a bounded window of events. What is delivered is
+only ever the next sequence number. A notification that carries exactly that is used; any other means reading the log
+from where the feed stands. A `Viewer` is a position in a feed; when the window has moved past it, it reads the log
+again, a page at a time, and viewers who need the same page share it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+from collections import OrderedDict
+from typing import Final
+
+import anyio
+
+from ._errors import LogUnavailable, StreamNotFound
+from ._events import END, EventID, Status, StreamEvent
+from ._links import backoff
+from ._log import Log, Names, Peek, parse_message
+from ._segment import Segment
+
+WINDOW_BYTES: Final = 8 * 1024 * 1024
+PAGE: Final = 1000
+SEGMENT: Final = 512
+COLD_PAGES: Final = 8
+SWEEP: Final = 5.0
+LINGER: Final = 5.0
+ATTACH_TIMEOUT: Final = 1.9
+
+
+class Feed:
+    """One stream, followed for as long as somebody watches it and a little longer.
+
+    Attributes:
+        epoch: grows when what was delivered turned out not to be in the log any more; viewers start over.
+        head: the last event that is known; ``None`` before the first.
+        final: an end that stands in no log, for a stream that vanished before it had one.
+        vanished: whether the stream was seen to be gone; the feed serves those who watch it, and nobody else.
+    """
+
+    def __init__(self, log: Log, stream_id: str, start: EventID | None) -> None:
+        self.stream_id = stream_id
+        self.names = Names.of(stream_id)
+        self.epoch = 0
+        self.head: EventID | None = None
+        self.final: StreamEvent | None = None
+        self.vanished = False
+        self.viewers = 0
+        self.peek: Peek | None = None
+        self.failure: Exception | None = None
+        self.ready = asyncio.Event()
+        self._log = log
+        self._start = start
+        self._segments: list[Segment] = []
+        self._cold: OrderedDict[int, asyncio.Task[Segment]] = OrderedDict()
+        self._waiters: list[asyncio.Future[None]] = []
+        self._kick = asyncio.Event()
+        self._subscribed = asyncio.Event()
+        self._syncs = 0
+        self._complete = False
+        self._unsubscribe = log.subscribe(self.names.channel, self)
+        self._task = asyncio.create_task(self._follow(), name="resumable_stream feed")
+
+    # What viewers ask.
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will follow what is known."""
+        return self._complete or self.final is not None
+
+    @property
+    def first(self) -> int:
+        """The sequence number of the first event in the window; of the one to come when it is empty."""
+        if self._segments:
+            return self._segments[0].first
+        return self.head.sequence + 1 if self.head is not None else 1
+
+    def find(self, sequence: int) -> Segment | None:
+        """The segment of the window that has an event."""
+        segments = self._segments
+        if not segments or sequence >= segments[-1].next or sequence < segments[0].first:
+            return None
+        if sequence >= segments[-1].first:
+            return segments[-1]
+        return segments[bisect.bisect_right(segments, sequence, key=lambda s: s.first) - 1]
+
+    async def wait(self, deadline: float | None) -> bool:
+        """Wait until there is something new; ``False`` when the deadline (in loop time) came first."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        self._waiters.append(waiter)
+        timer = loop.call_at(deadline, _resolve, waiter) if deadline is not None else None
+        try:
+            await waiter
+        finally:
+            if timer is not None:
+                timer.cancel()
+        return deadline is None or loop.time() < deadline
+
+    async def page(self, position: int, cursor: EventID | None) -> Segment:
+        """The events after a position that the window has left, from the log; may be empty.
+
+        Raises:
+            LogUnavailable: Redis cannot be reached.
+        """
+        task = self._cold.get(position)
+        if task is None:
+            task = asyncio.create_task(self._read_page(cursor), name="resumable_stream page")
+            self._cold[position] = task
+            while len(self._cold) > COLD_PAGES:
+                self._cold.popitem(last=False)
+        try:
+            return await asyncio.shield(task)
+        except LogUnavailable:
+            if self._cold.get(position) is task:
+                del self._cold[position]
+            raise
+
+    async def refresh(self) -> None:
+        """Look at the log now, and wait until that is done, or has failed."""
+        seen = self._syncs
+        self.kick()
+        with anyio.move_on_after(ATTACH_TIMEOUT):
+            while self._syncs == seen and not self._task.done():
+                await self.wait(None)
+
+    async def places(self, cursor: EventID) -> bool:
+        """Whether a viewer who has the cursor can go on from it."""
+        for _ in range(2):
+            peek = self.peek
+            if peek is not None:
+                known = peek.places(cursor)
+                if known is None:
+                    return await self._log.holds(self.names, cursor)
+                if known or self._delivered(cursor):
+                    return True
+            await self.refresh()
+        return False
+
+    def _delivered(self, cursor: EventID) -> bool:
+        """Whether the cursor is in the window: it may be newer than the last look at the log."""
+        segment = self.find(cursor.sequence)
+        return segment is not None and segment.events[cursor.sequence - segment.first].id == cursor
+
+    def kick(self) -> None:
+        """Have the log looked at soon."""
+        self._kick.set()
+
+    # What the subscription says.
+
+    def on_subscribed(self) -> None:
+        """Messages may have been missed."""
+        self._subscribed.set()
+        self.kick()
+
+    def on_message(self, payload: bytes) -> None:
+        """Take the events when they are exactly what comes next, else look at the log."""
+        events = parse_message(payload)
+        if events is None or self.peek is None or not self.ready.is_set():
+            self.kick()
+            return
+        head = self.head.sequence if self.head is not None else 0
+        first, last = events[0].id, events[-1].id
+        if first is None or last is None or last.sequence <= head:
+            return
+        if first.generation != self.peek.generation or first.sequence > head + 1:
+            self.kick()
+            return
+        self._append(events[head + 1 - first.sequence :])
+
+    # Following.
+
+    async def _follow(self) -> None:
+        with anyio.move_on_after(ATTACH_TIMEOUT / 2):
+            await self._subscribed.wait()
+        attempt = 0
+        while True:
+            self._kick.clear()
+            try:
+                pause = await self._sync()
+                attempt = 0
+            except LogUnavailable as exc:
+                if not self.ready.is_set():
+                    self._fail(exc)
+                    return
+                pause = backoff(attempt)
+                attempt += 1
+            except StreamNotFound as exc:
+                self._fail(exc)
+                return
+            self._syncs += 1
+            self._notify()
+            with anyio.move_on_after(pause):
+                await self._kick.wait()
+
+    async def _sync(self) -> float | None:
+        """Bring the window up to the log's head.
+
+        Returns:
+            Seconds until the next look; ``None`` after the end, when only a notification is worth one.
+        """
+        peek = await self._log.peek(self.names)
+        if peek is None or not peek.exists:
+            return self._vanished(known=peek is not None)
+        if self.head is not None and peek.places(self.head) is False:
+            self._start_over()
+        elif self.peek is None and self._start is not None and peek.places(self._start) is True:
+            self.head = self._start  # the first viewer has what is before
+        self.peek = peek
+        while peek.last is not None and (self.head is None or self.head < peek.last):
+            page = await self._log.read(self.names, after=self.head, count=PAGE)
+            if not page:
+                return 0.0  # it went away between two commands; look again
+            self._take(page)
+            self.ready.set()
+        self._complete = self._complete or peek.end is not None
+        self.ready.set()
+        if self.ended:
+            return None
+        if not peek.lease_left:
+            return await self._log.bury(self.names) or 0.0
+        return min(SWEEP, peek.lease_left + 0.02)
+
+    def _vanished(self, *, known: bool) -> float | None:
+        if not self.ready.is_set() and not known:
+            raise StreamNotFound(self.stream_id, "there is no such stream")
+        if not self._complete:
+            self.final = StreamEvent(END, {"status": Status.LOST.value})
+        self.vanished = True
+        self.ready.set()
+        return None
+
+    def _start_over(self) -> None:
+        """What was delivered is not in the log (a failover lost it): everybody reads again from the start."""
+        self.epoch += 1
+        self.head = None
+        self._complete = False
+        self._segments.clear()
+        self._cold.clear()
+
+    def _take(self, page: list[StreamEvent]) -> None:
+        """Add a page of the log. Where events are missing in it the window starts anew: viewers see a gap there."""
+        run: list[StreamEvent] = []
+        for event in page:
+            if event.id is None or (self.head is not None and event.id <= self.head):
+                continue
+            before = run[-1].id if run else self.head
+            if event.id.sequence != (before.sequence + 1 if before is not None else 1):
+                if run:
+                    self._append(run)
+                run = []
+                self._segments.clear()
+            run.append(event)
+        if run:
+            self._append(run)
+
+    def _append(self, events: list[StreamEvent]) -> None:
+        """Add the events that follow the head."""
+        for start in range(0, len(events), SEGMENT):
+            part = events[start : start + SEGMENT]
+            if not self._segments or len(self._segments[-1].events) >= SEGMENT:
+                first = part[0].id
+                self._segments.append(Segment(first.sequence if first is not None else 0))
+            self._segments[-1].extend(part)
+        self.head = events[-1].id
+        self._complete = events[-1].terminal
+        while len(self._segments) > 1 and sum(s.cost for s in self._segments) > WINDOW_BYTES:
+            del self._segments[0]
+        self._notify()
+
+    def _notify(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            _resolve(waiter)
+
+    def _fail(self, exc: Exception) -> None:
+        self.failure = exc
+        self.ready.set()
+        self._unsubscribe()
+        self._notify()
+
+    async def _read_page(self, cursor: EventID | None) -> Segment:
+        events = await self._log.read(self.names, after=cursor, count=PAGE)
+        segment = Segment(0)
+        if events and (first := events[0].id) is not None:
+            segment.first = first.sequence
+            for index, event in enumerate(events):  # a hole inside: only what is before it belongs together
+                if event.id is not None and event.id.sequence != first.sequence + index:
+                    events = events[:index]
+                    break
+            segment.extend(events)
+        return segment
+
+    async def aclose(self) -> None:
+        """Stop following."""
+        self._unsubscribe()
+        tasks = [self._task, *self._cold.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+def _resolve(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -1,0 +1,189 @@
+"""Viewers and the feeds that they share."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Final, Self
+
+import anyio
+
+from ._errors import LogUnavailable, StreamNotFound
+from ._events import GAP, RESET, EventID, StreamEvent
+from ._fanout import ATTACH_TIMEOUT, LINGER, Feed
+from ._links import backoff
+from ._log import Log
+from ._segment import Span
+
+IDLE: Final = Span.of()
+"""What a viewer gets when its deadline came before anything else."""
+
+
+class Viewer:
+    """One reader of one stream: a position in the stream's feed.
+
+    Attributes:
+        nothing_to_send: whether, when it was made, the stream had ended and the reader had all of it.
+    """
+
+    def __init__(self, hub: Hub, feed: Feed, after: EventID | None, *, placed: bool) -> None:
+        self._hub = hub
+        self._feed = feed
+        self._epoch = feed.epoch
+        self._cursor = after if placed else None
+        self._position = after.sequence if after is not None and placed else 0
+        self._reset = not placed
+        self._final_sent = False
+        self.nothing_to_send = placed and after is not None and feed.final is None and feed.ended and after == feed.head
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._hub.detach(self._feed)
+
+    async def advance(self, deadline: float | None = None) -> Span | None:
+        """Wait for what comes next and move past it.
+
+        Args:
+            deadline: in the event loop's time; past it `IDLE` is returned.
+
+        Returns:
+            All that is ready and neighbouring, or ``None`` after the end. Nothing is lost by cancelling.
+        """
+        feed = self._feed
+        attempt = 0
+        while True:
+            if self._reset or self._epoch != feed.epoch:
+                self._reset, self._epoch, self._position, self._cursor = False, feed.epoch, 0, None
+                return Span.of(StreamEvent(RESET))
+            sequence = self._position + 1
+            segment = feed.find(sequence)
+            if segment is None and sequence < feed.first:
+                try:
+                    segment = await feed.page(self._position, self._cursor)
+                except LogUnavailable:
+                    pause = asyncio.get_running_loop().time() + backoff(attempt)
+                    attempt += 1
+                    await feed.wait(pause if deadline is None else min(pause, deadline))
+                    if deadline is not None and asyncio.get_running_loop().time() >= deadline:
+                        return IDLE
+                    continue
+                if segment.events and segment.first > sequence:
+                    return self._skip_to(segment.first, segment.events[0])
+                if not segment.events and feed.final is None:
+                    feed.kick()
+                    segment = None
+            if segment is not None and segment.events:
+                span = Span(segment, sequence - segment.first, len(segment.events))
+                self._position = segment.next - 1
+                self._cursor = segment.events[-1].id
+                return span
+            if feed.final is not None:
+                if self._final_sent:
+                    return None
+                self._final_sent = True
+                return Span.of(feed.final)
+            if feed.ended and feed.head is not None and self._position >= feed.head.sequence:
+                return None
+            if not await feed.wait(deadline):
+                return IDLE
+
+    def _skip_to(self, first: int, event: StreamEvent) -> Span:
+        missed = first - 1 - self._position
+        self._position = first - 1
+        if event.id is not None:
+            self._cursor = EventID(event.id.generation, first - 1)
+        return Span.of(StreamEvent(GAP, {"missed": missed}))
+
+
+class Hub:
+    """The feeds of a process. A feed outlives its last viewer by a few seconds, for those who come back."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._feeds: dict[str, Feed] = {}
+        self._lingering: dict[Feed, asyncio.TimerHandle] = {}
+        self._retired: set[Feed] = set()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def attach(self, stream_id: str, after: EventID | None) -> Viewer:
+        """Begin to watch a stream after a cursor, or from its first event.
+
+        Raises:
+            StreamNotFound: there is no such stream.
+            LogUnavailable: nothing is known of the stream yet, and Redis did not answer within two seconds.
+        """
+        feed = self._feeds.get(stream_id)
+        if feed is not None and (feed.vanished or feed.failure is not None):
+            self._retire(feed)
+            feed = None
+        if feed is None:
+            feed = self._feeds[stream_id] = Feed(self._log, stream_id, after)
+        feed.viewers += 1
+        if (timer := self._lingering.pop(feed, None)) is not None:
+            timer.cancel()
+        try:
+            with anyio.move_on_after(ATTACH_TIMEOUT):
+                await feed.ready.wait()
+                placed = after is None or await feed.places(after)
+                _raise_failure(feed)
+                return Viewer(self, feed, after, placed=placed)
+            raise LogUnavailable("Redis did not answer in time")
+        except BaseException:
+            self.detach(feed)
+            raise
+
+    def detach(self, feed: Feed) -> None:
+        """One viewer less."""
+        feed.viewers -= 1
+        if feed.viewers > 0:
+            return
+        if feed in self._retired or feed.failure is not None or feed.vanished:
+            self._retire(feed)
+            self._close(feed)
+        else:
+            loop = asyncio.get_running_loop()
+            self._lingering[feed] = loop.call_later(LINGER, self._expire, feed)
+
+    def _expire(self, feed: Feed) -> None:
+        del self._lingering[feed]
+        self._retire(feed)
+        self._close(feed)
+
+    def _retire(self, feed: Feed) -> None:
+        if self._feeds.get(feed.stream_id) is feed:
+            del self._feeds[feed.stream_id]
+        if feed.viewers > 0:
+            self._retired.add(feed)
+
+    def _close(self, feed: Feed) -> None:
+        self._retired.discard(feed)
+        task = asyncio.create_task(feed.aclose(), name="resumable_stream feed close")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def aclose(self) -> None:
+        """Stop following everything. Viewers that are still waiting are not woken: cancel them first."""
+        for timer in self._lingering.values():
+            timer.cancel()
+        feeds = {*self._feeds.values(), *self._retired}
+        self._feeds.clear()
+        self._lingering.clear()
+        self._retired.clear()
+        with anyio.CancelScope(shield=True):
+            for feed in feeds:
+                await feed.aclose()
+            if self._closing:
+                await asyncio.wait(self._closing)
+
+
+def _raise_failure(feed: Feed) -> None:
+    """Raise why a feed could not begin; each viewer gets an exception of its own."""
+    failure = feed.failure
+    if isinstance(failure, StreamNotFound):
+        raise StreamNotFound(feed.stream_id, str(failure))
+    if failure is not None:
+        raise LogUnavailable("Redis cannot be reached") from failure

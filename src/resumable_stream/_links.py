@@ -1,0 +1,307 @@
+"""Connections to Redis of our own, made from a borrowed client's settings.
+
+redis-py finds the server, does TLS and authenticates (also through Sentinel); after the handshake the socket is
+ours, and hiredis reads it. That leaves the caller's pool alone, keeps redis-py 8's silent retries and its 5 s
+socket timeout away from a log that does its own retrying, and costs a tenth of its per-command time.
+
+* `CommandLink`: any number of callers on one connection. What they write goes out in order; replies come back
+  in order. It fails all that is under way when the connection is lost, and dials again on the next call.
+* `Subscriber`: any number of sharded channels on one connection; it reconnects by itself for as long as it lives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, Protocol, cast
+
+import anyio
+import hiredis
+from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from ._errors import LogUnavailable
+
+logger: Final = logging.getLogger("resumable_stream")
+
+CONNECT_TIMEOUT: Final = 5.0
+REPLY_TIMEOUT: Final = 5.0
+PING_INTERVAL: Final = 5.0
+_NOTHING: Final = object()
+_DROPPED: Final = ("maint", "orig_", "oss_", "himport")
+
+
+class ServerError(Exception):
+    """An error reply of the server, as a value."""
+
+
+def pack(*args: bytes) -> bytes:
+    """One command in RESP."""
+    return b"*%d\r\n" % len(args) + b"".join([b"$%d\r\n%b\r\n" % (len(arg), arg) for arg in args])
+
+
+def backoff(attempt: int) -> float:
+    """Seconds to wait before the attempt after this one (from 0): 25 ms doubling to 0.8 s, with jitter downwards."""
+    return min(0.8, 0.025 * 2.0**attempt) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
+
+
+class _Wire(asyncio.Protocol):
+    """What the socket of one connection calls: replies go to one function, the end to another."""
+
+    def __init__(self, on_reply: Callable[[Any], None], on_lost: Callable[[BaseException | None], None]) -> None:
+        self._reader = hiredis.Reader(replyError=ServerError, notEnoughData=_NOTHING)
+        self._on_reply = on_reply
+        self._on_lost = on_lost
+        self.transport: asyncio.Transport
+
+    def data_received(self, data: bytes) -> None:
+        reader = self._reader
+        reader.feed(data)
+        try:
+            while (reply := reader.gets()) is not _NOTHING:
+                self._on_reply(reply)
+        except hiredis.HiredisError:  # a garbled reply: nothing after it can be trusted
+            self.transport.abort()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._on_lost(exc)
+
+
+class _Dialled:
+    """A connection after its handshake. redis-py's object is kept: it closes its socket when it is collected."""
+
+    def __init__(self, connection: AbstractConnection, wire: _Wire) -> None:
+        self._connection = connection
+        self.transport = wire.transport
+
+    async def aclose(self) -> None:
+        """Close at once. The stream reader of redis-py no longer sees the socket, so there is nothing to wait for."""
+        self.transport.abort()
+        with anyio.CancelScope(shield=True), contextlib.suppress(RedisError, OSError):
+            await self._connection.disconnect(nowait=True)
+
+
+async def _dial(redis: Redis, wire: _Wire) -> _Dialled:
+    """Connect, let redis-py do the handshake, and take the socket over.
+
+    Raises:
+        LogUnavailable: when there is no connection after `CONNECT_TIMEOUT` seconds.
+    """
+    pool = redis.connection_pool
+    settings = {name: value for name, value in pool.connection_kwargs.items() if not name.startswith(_DROPPED)}
+    settings |= {
+        "socket_timeout": CONNECT_TIMEOUT,
+        "retry": Retry(NoBackoff(), 0),
+        "retry_on_error": [],
+        "health_check_interval": 0,
+        "decode_responses": False,
+        "protocol": 2,
+    }
+    connection: AbstractConnection = pool.connection_class(**settings)
+    try:
+        with anyio.fail_after(CONNECT_TIMEOUT):
+            await connection.connect()  # type: ignore[no-untyped-call] # redis-py has not annotated it
+        # redis-py has no public way to hand a socket on; the attribute is as old as its asyncio support.
+        writer = cast("asyncio.StreamWriter", connection._writer)  # noqa: SLF001
+        wire.transport = cast("asyncio.Transport", writer.transport)
+        wire.transport.set_protocol(wire)
+    except BaseException as exc:
+        with anyio.CancelScope(shield=True), contextlib.suppress(RedisError, OSError):
+            await connection.disconnect(nowait=True)
+        if isinstance(exc, RedisError | OSError):  # of which TimeoutError is one
+            raise LogUnavailable("Redis cannot be reached") from exc
+        raise
+    return _Dialled(connection, wire)
+
+
+def _set(event: asyncio.Event, _: BaseException | None) -> None:
+    event.set()
+
+
+class CommandLink:
+    """One connection on which many callers pipeline their commands."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._dialled: _Dialled | None = None
+        self._dialling = anyio.Lock()
+        self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
+        self._watch: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    async def call(self, command: bytes) -> Any:
+        """Send one packed command and return its reply; an error reply is returned as a `ServerError`.
+
+        Cancelling the caller does not take the command back.
+
+        Raises:
+            LogUnavailable: the connection could not be made, or was lost before the reply came, or the server
+                was silent for `REPLY_TIMEOUT` seconds. The command may have been executed.
+        """
+        while self._dialled is None:
+            await self._connect()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        self._waiting.append((future, loop.time() + REPLY_TIMEOUT))
+        if self._watch is None:
+            self._watch = loop.call_later(REPLY_TIMEOUT, self._check_silence)
+        self._dialled.transport.write(command)
+        return await future
+
+    async def _connect(self) -> None:
+        async with self._dialling:
+            if self._closed:
+                raise LogUnavailable("the connection is closed")
+            if self._dialled is not None:
+                return
+            wire = _Wire(self._on_reply, self._on_lost)
+            self._dialled = await _dial(self._redis, wire)
+            if wire.transport.is_closing():  # lost before anybody could be told
+                self._on_lost(None)
+
+    def _on_reply(self, reply: Any) -> None:
+        if self._waiting:
+            future, _ = self._waiting.popleft()
+            if not future.done():
+                future.set_result(reply)
+
+    def _on_lost(self, exc: BaseException | None) -> None:
+        self._dialled = None
+        waiting, self._waiting = self._waiting, deque()
+        for future, _ in waiting:
+            if not future.done():
+                error = LogUnavailable("the connection to Redis was lost")
+                error.__cause__ = exc
+                future.set_exception(error)
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+
+    def _check_silence(self) -> None:
+        """Give the connection up when the oldest call has waited too long; else look again when it would have."""
+        self._watch = None
+        if self._waiting and self._dialled is not None:
+            loop = asyncio.get_running_loop()
+            left = self._waiting[0][1] - loop.time()
+            if left <= 0:
+                self._dialled.transport.abort()
+            else:
+                self._watch = loop.call_later(left, self._check_silence)
+
+    async def aclose(self) -> None:
+        """Close the connection; calls under way fail."""
+        self._closed = True
+        dialled = self._dialled
+        self._on_lost(None)
+        if dialled is not None:
+            await dialled.aclose()
+
+
+class Listener(Protocol):
+    """What a subscription calls, on the event loop, and never concurrently."""
+
+    def on_subscribed(self) -> None:
+        """The channel is being listened to, for the first time or again: what was said before may be missed."""
+
+    def on_message(self, payload: bytes) -> None:
+        """Something was published."""
+
+
+class Subscriber:
+    """Sharded channels on one connection. A lost connection is made again, without end, while there are channels."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._listeners: dict[bytes, list[Listener]] = {}
+        self._transport: asyncio.Transport | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._lost = asyncio.Event()
+        self._heard = False
+
+    def subscribe(self, channel: bytes, listener: Listener) -> None:
+        """Begin to listen. ``on_subscribed`` tells when it is so."""
+        self._listeners.setdefault(channel, []).append(listener)
+        if self._transport is not None:
+            self._transport.write(pack(b"SSUBSCRIBE", channel))
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="resumable_stream subscriber")
+
+    def unsubscribe(self, channel: bytes, listener: Listener) -> None:
+        """Stop listening; a listener that is unknown, or gone already, is ignored."""
+        listeners = self._listeners.get(channel, [])
+        if listener in listeners:
+            listeners.remove(listener)
+            if not listeners:
+                del self._listeners[channel]
+                if self._transport is not None:
+                    self._transport.write(pack(b"SUNSUBSCRIBE", channel))
+
+    async def _run(self) -> None:
+        attempt = 0
+        while True:
+            self._lost = asyncio.Event()
+            wire = _Wire(self._on_reply, partial(_set, self._lost))
+            try:
+                dialled = await _dial(self._redis, wire)
+            except LogUnavailable:
+                await anyio.sleep(backoff(attempt))
+                attempt += 1
+                continue
+            attempt = 0
+            try:
+                self._transport = dialled.transport
+                for channel in self._listeners:
+                    self._transport.write(pack(b"SSUBSCRIBE", channel))
+                await self._until_lost()
+            finally:
+                self._transport = None
+                await dialled.aclose()
+            await anyio.sleep(backoff(attempt))
+
+    async def _until_lost(self) -> None:
+        """Wait for the end of the connection, and end it when the server does not answer a ping."""
+        assert self._transport is not None  # noqa: S101 - set by the only caller
+        while not self._lost.is_set():
+            self._heard = False
+            with anyio.move_on_after(PING_INTERVAL):
+                await self._lost.wait()
+            if not self._heard and not self._lost.is_set():
+                self._transport.write(pack(b"PING"))
+                with anyio.move_on_after(REPLY_TIMEOUT):
+                    await self._lost.wait()
+                if not self._heard:
+                    return
+
+    def _on_reply(self, reply: Any) -> None:
+        self._heard = True
+        if not isinstance(reply, list):
+            if isinstance(reply, ServerError) and self._transport is not None:
+                logger.warning("Redis refused a subscription: %s", reply)
+                self._transport.abort()  # nothing would ever be heard
+            return
+        kind = reply[0]
+        if kind == b"smessage":
+            for listener in tuple(self._listeners.get(reply[1], ())):
+                listener.on_message(reply[2])
+        elif kind == b"ssubscribe":
+            for listener in tuple(self._listeners.get(reply[1], ())):
+                listener.on_subscribed()
+        elif kind == b"sunsubscribe" and reply[1] in self._listeners and self._transport is not None:
+            self._transport.write(pack(b"SSUBSCRIBE", reply[1]))  # the server dropped it (a slot moved)
+
+    async def aclose(self) -> None:
+        """Stop listening to everything and close the connection."""
+        task, self._task = self._task, None
+        self._listeners.clear()
+        if task is not None:
+            task.cancel()
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait([task])

@@ -1,0 +1,291 @@
+"""The log: the only room that speaks Redis. One stream is one Redis Stream and one small hash.
+
+Ids are explicit, ``<generation>-<sequence>``, so what is missing shows by arithmetic, a repeated append is refused as
+a duplicate, and an older claim cannot write after a newer one. `_scripts` holds what must be atomic.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+import anyio
+import hiredis
+from redis.asyncio import Redis
+
+from . import _scripts
+from ._errors import LogUnavailable, StreamExists
+from ._events import EventID, Status, StreamEvent, check_stream_id, unpack
+from ._links import CommandLink, Listener, ServerError, Subscriber, pack
+from ._scripts import POKE, Script
+
+LAYOUT: Final = "rs1"
+"""Names the layout of the keys and its version; every key begins with it."""
+
+GRACE: Final = 1.5
+"""Seconds between finding a lease run out and burying the stream."""
+
+RETENTION: Final = 900.0
+"""Seconds that a stream stays after its end, unless its producer says otherwise."""
+
+PUBLISH_LIMIT: Final = 256 * 1024
+"""Bytes of entries that a notification carries; more is left to be read from the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The keys and channels of one stream, which share a hash tag and so a cluster slot."""
+
+    log: bytes
+    state: bytes
+    channel: bytes
+    control: bytes
+
+    @classmethod
+    def of(cls, stream_id: str) -> Names:
+        """Raises `StreamIDError` for what cannot be a stream id."""
+        base = f"{LAYOUT}:{{{check_stream_id(stream_id)}}}:"
+        return cls(*(f"{base}{part}".encode() for part in ("log", "state", "events", "control")))
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a producer got: the generation that it writes under, and the sequence of the last event before it."""
+
+    generation: int
+    head: int
+    stop: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """How an append went; ``stop`` says that somebody asked the stream to stop."""
+
+    outcome: Literal["ok", "fenced", "lost"]
+    stop: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Peek:
+    """A stream at one moment.
+
+    Attributes:
+        generation: of the newest claim; 0 when the state is gone.
+        starts: for each generation the sequence number before its first event, oldest first.
+        lease_left: seconds; 0 when it has run out, ``None`` when there is no state to say.
+        exists: whether the log is there (it can have been evicted alone).
+        last: the last event's id; ``None`` when the log is empty.
+        end: the terminal event, when there is one.
+        stop: whether somebody asked the stream to stop.
+    """
+
+    generation: int
+    starts: tuple[tuple[int, int], ...]
+    lease_left: float | None
+    exists: bool
+    last: EventID | None
+    end: StreamEvent | None
+    stop: bool
+
+    def places(self, cursor: EventID) -> bool | None:
+        """Whether the cursor is an event of this stream, trimmed or not; ``None`` when that cannot be told."""
+        if self.last is None or cursor > self.last:
+            return False
+        if not self.starts:
+            return None
+        ends = [start for _, start in self.starts[1:]] + [self.last.sequence]
+        for (generation, start), end in zip(self.starts, ends, strict=True):
+            if generation == cursor.generation:
+                return start < cursor.sequence <= end
+        return False
+
+
+def _milliseconds(seconds: float) -> bytes:
+    return b"%d" % round(seconds * 1000)
+
+
+class Log:
+    """Streams in one Redis. Its connections live while somebody is inside ``async with``; entering nests."""
+
+    def __init__(self, redis: Redis) -> None:
+        if not hasattr(redis, "connection_pool"):
+            raise TypeError("expected a redis.asyncio.Redis client")
+        self._redis = redis
+        self._users = 0
+        self._link: CommandLink
+        self._subscriber: Subscriber
+
+    async def __aenter__(self) -> Self:
+        if self._users == 0:
+            self._link = CommandLink(self._redis)
+            self._subscriber = Subscriber(self._redis)
+        self._users += 1
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._users -= 1
+        if self._users == 0:
+            link, subscriber = self._link, self._subscriber
+            with anyio.CancelScope(shield=True):
+                await subscriber.aclose()
+                await link.aclose()
+
+    def subscribe(self, channel: bytes, listener: Listener) -> Callable[[], None]:
+        """Listen to a channel until the function that is returned is called."""
+        subscriber = self._subscriber
+        subscriber.subscribe(channel, listener)
+        return lambda: subscriber.unsubscribe(channel, listener)
+
+    async def claim(self, names: Names, *, stream_id: str, lease: float, retention: float) -> Claim:
+        """Take a stream: a new one, or one whose producer's lease ran out without an end.
+
+        Raises:
+            StreamExists: its producer is alive, or it has ended.
+            LogUnavailable: nothing is known; a claim that did go through runs out with its lease.
+        """
+        reply = await self._run(_scripts.CLAIM, names, names.channel, _milliseconds(lease), _milliseconds(retention))
+        if reply[0] == b"live":
+            raise StreamExists(stream_id, "the stream has a producer that is alive")
+        if reply[0] == b"ended":
+            raise StreamExists(stream_id, "the stream has ended")
+        return Claim(int(reply[1]), int(reply[2]), bool(reply[3]))
+
+    async def append(
+        self,
+        names: Names,
+        first: EventID,
+        entries: Sequence[tuple[bytes, bytes]],
+        *,
+        max_events: int = 0,
+        renew: bool = False,
+        end: bool = False,
+    ) -> Appended:
+        """Write entries with dense ids from ``first`` and tell the readers, in one step; repeating it is harmless.
+
+        With no entries it only renews the lease. ``end`` says that the last entry is the terminal event.
+
+        Raises:
+            LogUnavailable: the outcome is unknown, or Redis refused for now; the same call may be made again.
+        """
+        parts = [bulk for field, value in entries for bulk in (_bulk(field), _bulk(value))]
+        body = b"".join(parts)
+        if len(body) <= PUBLISH_LIMIT:
+            message = b"*%d\r\n" % (len(parts) + 1) + _bulk(str(first).encode()) + body
+        else:
+            message = POKE
+        head = (
+            names.log, names.state, names.channel, b"%d" % first.generation, b"%d" % first.sequence,
+            b"%d" % max_events, b"1" if renew else b"0", b"1" if end else b"0", message if parts else b"",
+        )  # fmt: skip
+        arguments = b"".join([_bulk(part) for part in head]) + body
+        reply = await self._evaluate(_scripts.APPEND, len(head) + len(parts), arguments)
+        outcome = reply[0].decode()
+        return Appended(outcome, stop=bool(reply[1]) if outcome == "ok" else False)
+
+    async def read(self, names: Names, *, after: EventID | None, count: int) -> list[StreamEvent]:
+        """The next events after a cursor, at most ``count``; from the first event there is when it is ``None``."""
+        start = b"-" if after is None else b"(" + str(after).encode()
+        reply = await self._call(pack(b"XRANGE", names.log, start, b"+", b"COUNT", b"%d" % count))
+        events = []
+        for key, fields in reply:
+            generation, _, sequence = key.partition(b"-")
+            event_id = EventID(int(generation), int(sequence))
+            events.append(unpack(fields[0], fields[1], event_id))
+        return events
+
+    async def holds(self, names: Names, event_id: EventID) -> bool:
+        """Whether the log has the very entry."""
+        text = str(event_id).encode()
+        return bool(await self._call(pack(b"XRANGE", names.log, text, text, b"COUNT", b"1")))
+
+    async def peek(self, names: Names) -> Peek | None:
+        """The stream as it is now, in one step; ``None`` when there is nothing of it."""
+        reply = await self._run(_scripts.PEEK, names)
+        if reply is None:
+            return None
+        generation, starts, left, exists, last_id, field, value, stop = reply
+        last = EventID.parse(last_id)
+        known = last if last.sequence > 0 else None
+        return Peek(
+            generation=int(generation or 0),
+            starts=_parse_starts(starts),
+            lease_left=None if left == b"-1" else int(left) / 1000,
+            exists=exists == b"1",
+            last=known,
+            end=unpack(field, value, last) if field == b"end/json" else None,
+            stop=bool(stop),
+        )
+
+    async def bury(self, names: Names) -> float | None:
+        """End a stream as ``lost`` when its lease has run out, and has still `GRACE` seconds later.
+
+        Returns:
+            Seconds after which to ask again; ``None`` when the stream has an end, or no log.
+        """
+        terminal = json.dumps({"status": Status.LOST.value}, separators=(",", ":")).encode()
+        reply = await self._run(
+            _scripts.BURY,
+            names,
+            names.channel,
+            _milliseconds(GRACE),
+            _milliseconds(RETENTION),
+            terminal,
+        )
+        return int(reply[1]) / 1000 if reply[0] == b"live" else None
+
+    async def cancel(self, names: Names) -> bool:
+        """Ask the producer to stop, durably. Returns whether there was something to stop."""
+        return bool(await self._run(_scripts.CANCEL, names, names.control) == b"asked")
+
+    async def delete(self, names: Names) -> bool:
+        """Remove a stream; its producer and readers are told. Returns whether there was one."""
+        return bool(await self._run(_scripts.DELETE, names, names.channel, names.control))
+
+    async def _run(self, script: Script, names: Names, *args: bytes) -> Any:
+        parts = [names.log, names.state, *args]
+        return await self._evaluate(script, len(parts), b"".join([_bulk(part) for part in parts]))
+
+    async def _evaluate(self, script: Script, count: int, arguments: bytes) -> Any:
+        rest = b"$1\r\n2\r\n" + arguments
+        reply = await self._link.call(b"*%d\r\n$7\r\nEVALSHA\r\n" % (count + 3) + _bulk(script.sha) + rest)
+        if isinstance(reply, ServerError) and str(reply).startswith("NOSCRIPT"):
+            reply = await self._link.call(b"*%d\r\n$4\r\nEVAL\r\n" % (count + 3) + _bulk(script.source) + rest)
+        return _checked(reply)
+
+    async def _call(self, command: bytes) -> Any:
+        return _checked(await self._link.call(command))
+
+
+def _checked(reply: Any) -> Any:
+    """The reply, unless it is an error: what passes by itself and what does not are one error to callers."""
+    if isinstance(reply, ServerError):
+        raise LogUnavailable("Redis refused a command") from reply
+    return reply
+
+
+def _bulk(value: bytes) -> bytes:
+    return b"$%d\r\n%b\r\n" % (len(value), value)
+
+
+def _parse_starts(text: bytes) -> tuple[tuple[int, int], ...]:
+    pairs = (part.split(b":") for part in text.split(b";") if part)
+    return tuple((int(generation), int(start)) for generation, start in pairs)
+
+
+def parse_message(payload: bytes) -> list[StreamEvent] | None:
+    """The events that a notification carries; ``None`` when it only says to look at the log."""
+    if payload == POKE:
+        return None
+    reader = hiredis.Reader()
+    reader.feed(payload)
+    parts = reader.gets()
+    first = EventID.parse(parts[0])
+    return [
+        unpack(parts[i], parts[i + 1], EventID(first.generation, first.sequence + i // 2))
+        for i in range(1, len(parts), 2)
+    ]

@@ -1,0 +1,285 @@
+"""`StreamProducer`: drains an async iterator into a stream that outlives connections, readers and this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterable, AsyncIterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+
+import anyio
+from redis.asyncio import Redis
+
+from ._errors import LogUnavailable, StreamError, StreamExists, StreamFailure
+from ._events import EventID, Status, StreamEvent
+from ._log import RETENTION, Log, Names
+from ._waiting import wait_for_end
+from ._writer import StreamWriter, WriterOptions
+
+logger: Final = logging.getLogger("resumable_stream")
+
+CLOSE_TIMEOUT: Final = 10.0
+"""Seconds that a source gets to close before the terminal event is written without it."""
+
+Source = (
+    AsyncIterable[str | bytes | StreamEvent] | AsyncIterable[str] | AsyncIterable[bytes] | AsyncIterable[StreamEvent]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamResult:
+    """How a run ended.
+
+    Attributes:
+        status: ``completed`` or ``cancelled``, or what another producer's run came to when attached.
+        last_id: the id of the terminal event.
+        attached: whether the stream was another producer's.
+    """
+
+    status: Status
+    last_id: EventID | None
+    attached: bool = False
+
+
+class StreamProducer:
+    """Writes streams. One is enough for a process; it may be used bare, or inside ``async with``.
+
+    Inside ``async with`` all its streams share two connections; bare, connections live while a stream is open or a
+    call is under way. Either way the client's own pool is never used, and the client is never closed.
+
+    Args:
+        redis: a ``redis.asyncio.Redis`` with any settings; its address and credentials are what is used.
+        lease: seconds without a sign of life after which a producer counts as dead. It gives one every third of that.
+        retention: seconds that a stream can be read after its end.
+        flush_interval: seconds for which text is gathered into one event. 0 keeps each token an event of its own;
+            0.02 saves most of the memory. The first token of a stream is never held back.
+        buffer_bytes: how much may wait for Redis before the source is no longer pulled.
+        outage_timeout: seconds without Redis after which a run gives up and ends ``failed``.
+        max_events: keep only about the newest so many events of a stream; readers that need older ones get a ``gap``.
+            ``None`` keeps all.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        lease: float = 10.0,
+        retention: float = RETENTION,
+        flush_interval: float = 0.0,
+        buffer_bytes: int = 1024 * 1024,
+        outage_timeout: float = 30.0,
+        max_events: int | None = None,
+    ) -> None:
+        if lease < 0.1 or retention < 1 or flush_interval < 0 or outage_timeout < 0 or buffer_bytes < 1:
+            raise ValueError("lease >= 0.1, retention >= 1, the other times and sizes are not negative")
+        if max_events is not None and max_events < 1:
+            raise ValueError("max_events is at least 1, or None")
+        self._log = Log(redis)
+        self._options = WriterOptions(
+            lease=lease,
+            retention=retention,
+            flush_interval=flush_interval,
+            buffer_bytes=buffer_bytes,
+            outage_timeout=outage_timeout,
+            max_events=max_events,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._log.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self._log.__aexit__(kind, exc, tb)
+
+    @contextlib.asynccontextmanager
+    async def open(self, stream_id: str) -> AsyncIterator[StreamWriter]:
+        """Claim a stream and send into it; leaving the block writes the terminal event.
+
+        The status is ``completed`` after the block's last line, ``failed`` after an exception, ``cancelled`` when
+        the block was cancelled or somebody called `cancel`. A `cancel` from elsewhere, or a stream that can no longer
+        be written, cancels what the block is waiting for; after a `cancel` the code behind the block goes on, and
+        finds ``stream.status`` cancelled.
+
+        Raises:
+            StreamExists: the stream has a living producer, or has ended.
+            StreamIDError: the id is not acceptable.
+            StreamFenced, StreamLost: another claim took the stream, or it vanished.
+            LogUnavailable: Redis cannot be reached, or was away longer than the outage timeout.
+        """
+        async with self._claimed(stream_id) as writer:
+            scope = anyio.CancelScope()
+            try:
+                with scope:
+                    writer.on_interrupt(scope.cancel)
+                    yield writer
+            except BaseException as exc:
+                await _conclude(writer, exc)
+                raise
+            stopped = writer.stop_requested and scope.cancelled_caught
+            if (error := await _conclude(writer, None, stopped=stopped)) is not None:
+                raise error
+
+    async def run(
+        self,
+        stream_id: str,
+        source: Source,
+        *,
+        attach: bool = False,
+        cancelled_as: Status = Status.CANCELLED,
+    ) -> StreamResult:
+        """Drain a source into a new stream, to its end.
+
+        The source is iterated and closed in a task of its own, so a stop cancels it once, as ``task.cancel()``
+        does. It is closed (``aclose``) before the terminal event is written: what its ``finally`` saves is there when
+        a reader sees the end. Text that is a ``str`` or ``bytes`` becomes ``text`` events.
+
+        Args:
+            stream_id: the stream; it must be new, or left behind by a producer that died.
+            source: any async iterable. Its errors end the stream as ``failed``; a `StreamFailure` says how.
+            attach: when somebody produces the stream already, or has, wait for its end and report that instead. The
+                source is closed unused.
+            cancelled_as: how the stream ends when this call is cancelled from outside: ``cancelled`` or ``lost``.
+
+        Raises:
+            StreamExists: without ``attach``, when the stream has a living producer or has ended.
+            StreamFenced, StreamLost, LogUnavailable: the stream could not be written to its end.
+            BaseException: whatever the source raised, after the terminal event is written.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                writer = await stack.enter_async_context(self._claimed(stream_id))
+            except BaseException as exc:
+                await _close(source)
+                if attach and isinstance(exc, StreamExists):
+                    status, last_id = await wait_for_end(self._log, stream_id)
+                    return StreamResult(status, last_id, attached=True)
+                raise
+            task = asyncio.create_task(_drain(source, writer), name="resumable_stream source")
+            writer.on_interrupt(task.cancel)
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as exc:
+                task.cancel()
+                await _conclude(writer, exc, task, cancelled_as=cancelled_as)
+                raise
+            error = await _conclude(writer, None, task, stopped=writer.stop_requested)
+            if error is not None:
+                raise error
+            return StreamResult(writer.status, writer.last_id)
+
+    async def cancel(self, stream_id: str) -> bool:
+        """Ask a stream to stop, from any process. Its producer closes the source and ends it as ``cancelled``.
+
+        The wish is kept in Redis: it is acted upon at once where the notification arrives, and at the next sign of
+        life otherwise. Asking twice, or after the end, changes nothing.
+
+        Returns:
+            Whether there was something to stop: ``False`` when the stream has ended or does not exist.
+
+        Raises:
+            LogUnavailable: Redis cannot be reached.
+        """
+        names = Names.of(stream_id)
+        async with self._log as log:
+            return await log.cancel(names)
+
+    async def delete(self, stream_id: str) -> bool:
+        """Remove a stream at once. A producer that is writing it gets `StreamLost`, readers an end ``lost``.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            LogUnavailable: Redis cannot be reached.
+        """
+        names = Names.of(stream_id)
+        async with self._log as log:
+            return await log.delete(names)
+
+    @contextlib.asynccontextmanager
+    async def _claimed(self, stream_id: str) -> AsyncIterator[StreamWriter]:
+        names = Names.of(stream_id)
+        options = self._options
+        async with self._log as log:
+            claim = await log.claim(names, stream_id=stream_id, lease=options.lease, retention=options.retention)
+            writer = StreamWriter(log, names, stream_id, claim, options)
+            writer.start()
+            try:
+                yield writer
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await writer.aclose()
+
+
+async def _drain(source: Source, writer: StreamWriter) -> BaseException | None:
+    """Send all of a source and close it. What goes wrong is returned: a task must not raise ``SystemExit``."""
+    try:
+        iterator = aiter(source)
+        try:
+            async for item in iterator:
+                await writer.send(item)
+        finally:
+            await _close(iterator)
+    except BaseException as exc:  # noqa: BLE001 - handed to the caller of run(), who raises it
+        return exc
+    return None
+
+
+async def _close(source: object) -> None:
+    aclose = getattr(source, "aclose", None)
+    if aclose is not None:
+        await aclose()
+
+
+async def _conclude(
+    writer: StreamWriter,
+    exc: BaseException | None,
+    task: asyncio.Task[BaseException | None] | None = None,
+    *,
+    stopped: bool = False,
+    cancelled_as: Status = Status.CANCELLED,
+) -> BaseException | None:
+    """Wait for the source, write the one terminal event, and say what to raise. Shielded and bounded."""
+    with anyio.CancelScope(shield=True):
+        if task is not None:
+            await asyncio.wait([task], timeout=CLOSE_TIMEOUT)
+            if not task.done():
+                logger.warning("stream %s: its source does not stop; ending the stream", writer.stream_id)
+            elif exc is None:
+                exc = task.result()
+        if writer.error is not None:
+            status, data = (
+                Status.FAILED,
+                {"code": "log_unavailable", "message": "The stream could not be written."},
+            )
+        elif stopped:
+            status, data = Status.CANCELLED, {}
+        elif exc is None:
+            status, data = Status.COMPLETED, {}
+        elif isinstance(exc, asyncio.CancelledError | GeneratorExit):
+            status, data = cancelled_as, {}
+        elif isinstance(exc, StreamFailure):
+            status, data = Status.FAILED, {"code": exc.code, "message": exc.message}
+        else:
+            status, data = (
+                Status.FAILED,
+                {"code": "error", "message": "The answer could not be completed."},
+            )
+        try:
+            await writer.finish(status, data)
+        except (StreamError, LogUnavailable) as error:
+            if exc is None or stopped:
+                exc = error
+            else:
+                logger.warning("stream %s: its end was not written: %s", writer.stream_id, error)
+        if task is not None and not task.done():
+            await asyncio.wait([task])
+            exc = exc or task.result()
+    if writer.error is not None:
+        return writer.error
+    return None if stopped else exc

@@ -1,0 +1,190 @@
+"""The scripts that run inside Redis: every decision about a stream that must be atomic.
+
+KEYS are always the log (a stream) and the state (a hash), which share a hash tag. The state's fields:
+
+    g   generation: the time of the newest claim, in ms
+    gs  every generation with the sequence number before its first event: "g1:0;g2:57"
+    l   when the lease runs out, in ms of the server's clock; 0 when the stream has ended
+    ld  how long a lease lasts, in ms
+    t   how long the keys live after the last renewal or the end, in ms
+    s   "1" when somebody asked the stream to stop
+    b   when a stream whose lease ran out may be buried, in ms; unset while the producer is alive
+
+An append checks, writes and publishes in one step. Plain pipelined commands would need one round trip no more, but a
+producer that has been fenced would still publish what its log refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """The source of a script and the name that Redis gives it."""
+
+    source: bytes
+    sha: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        digest = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
+        object.__setattr__(self, "sha", digest.encode())
+
+
+POKE: Final = b"!"
+"""What is published when readers should look at the log themselves."""
+
+_PRELUDE: Final = """
+local log, state = KEYS[1], KEYS[2]
+local function now()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+local function int(n) return string.format('%.0f', n) end
+local function last()
+  local entry = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
+  if not entry then return 0, 0, nil, nil end
+  local g, s = string.match(entry[1], '^(%d+)-(%d+)$')
+  return tonumber(g), tonumber(s), entry[2][1], entry[2][2]
+end
+"""
+
+
+def _script(body: str) -> Script:
+    return Script((_PRELUDE + body).encode())
+
+
+# ARGV: channel, lease ms, retention ms.
+# Returns {'live'} | {'ended'} | {'ok', generation, head sequence, stop flag}.
+# A fresh log is made by writing and deleting entry <generation>-0: the key exists, nothing can be appended with an
+# older id, and there is nothing to read. A log that is taken over gets a 'restarted' event, which fences at once.
+CLAIM: Final = _script("""
+local channel, lease, retention = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local st = redis.call('HMGET', state, 'g', 'l', 'gs', 's')
+local lg, head, kind = last()
+if kind == 'end/json' then return {'ended'} end
+local t = now()
+if st[1] and tonumber(st[2]) > t then return {'live'} end
+local gen = math.max(t, (tonumber(st[1] or '0')) + 1, lg + 1)
+local gens
+if head > 0 then
+  gens = (st[3] and (st[3] .. ';') or '') .. int(gen) .. ':' .. int(head)
+  head = head + 1
+  redis.call('XADD', log, int(gen) .. '-' .. int(head), 'restarted', '')
+else
+  gens = int(gen) .. ':0'
+  redis.call('DEL', log)
+  redis.call('XADD', log, int(gen) .. '-0', 'claim', '')
+  redis.call('XDEL', log, int(gen) .. '-0')
+end
+redis.call('HSET', state, 'g', int(gen), 'gs', gens, 'l', int(t + lease), 'ld', int(lease), 't', int(retention))
+redis.call('HDEL', state, 'b')
+redis.call('PEXPIRE', state, retention + lease)
+redis.call('PEXPIRE', log, retention + lease)
+redis.call('SPUBLISH', channel, '!')
+return {'ok', int(gen), int(head), st[4] or ''}
+""")
+
+# ARGV: channel, generation, first sequence, max entries (0: no bound), renew (0/1), end (0/1), message, field, value, …
+# Returns {'lost'} | {'fenced'} | {'ok', stop flag} | an error of Redis (out of memory, read-only replica …).
+# An id that is there already was written by an earlier attempt of the same append: only the holder of the
+# generation gets here, and it never uses an id twice for different events.
+APPEND: Final = _script("""
+local st = redis.call('HMGET', state, 'g', 's', 'ld', 't')
+if not st[1] then return {'lost'} end
+if st[1] ~= ARGV[2] then return {'fenced'} end
+local prefix, seq, bound = ARGV[2] .. '-', tonumber(ARGV[3]), ARGV[4]
+for i = 8, #ARGV, 2 do
+  local reply
+  if bound == '0' then
+    reply = redis.pcall('XADD', log, 'NOMKSTREAM', prefix .. int(seq), ARGV[i], ARGV[i + 1])
+  else
+    reply = redis.pcall('XADD', log, 'NOMKSTREAM', 'MAXLEN', '~', bound, prefix .. int(seq), ARGV[i], ARGV[i + 1])
+  end
+  if not reply then return {'lost'} end
+  if type(reply) == 'table' and reply.err and not string.find(reply.err, 'equal or smaller', 1, true) then
+    return reply
+  end
+  seq = seq + 1
+end
+if ARGV[6] == '1' then
+  redis.call('HSET', state, 'l', '0')
+  redis.call('HDEL', state, 'b')
+  redis.call('PEXPIRE', state, st[4])
+  redis.call('PEXPIRE', log, st[4])
+elseif ARGV[5] == '1' then
+  redis.call('HSET', state, 'l', int(now() + st[3]))
+  redis.call('HDEL', state, 'b')
+  redis.call('PEXPIRE', state, st[4] + st[3])
+  if redis.call('PEXPIRE', log, st[4] + st[3]) == 0 then return {'lost'} end
+end
+if #ARGV > 7 then redis.call('SPUBLISH', ARGV[1], ARGV[7]) end
+return {'ok', st[2] or ''}
+""")
+
+# ARGV: none. Returns false when there is nothing, else
+# {generation, generations, lease left in ms (-1: none), log there (0/1), last id, last field, last value when it ends}.
+PEEK: Final = _script("""
+local st = redis.call('HMGET', state, 'g', 'gs', 'l', 's')
+local there = redis.call('EXISTS', log)
+if not st[1] and there == 0 then return false end
+local g, s, kind, value = last()
+local left = -1
+if st[3] then left = math.max(0, tonumber(st[3]) - now()) end
+if kind ~= 'end/json' then value = '' end
+return {st[1] or '', st[2] or '', int(left), int(there), int(g) .. '-' .. int(s), kind or '', value or '', st[4] or ''}
+""")
+
+# ARGV: channel, grace ms, retention ms for a log without state, terminal value.
+# Returns {'gone'} | {'ended'} | {'live', ms to wait before asking again} | {'buried'}.
+# The first who finds a lease run out only sets a date, and a renewal strikes it: after an outage of Redis itself, a
+# producer that is alive gets its chance to say so.
+BURY: Final = _script("""
+if redis.call('EXISTS', log) == 0 then return {'gone'} end
+local lg, head, kind = last()
+if kind == 'end/json' then return {'ended'} end
+local t = now()
+local st = redis.call('HMGET', state, 'g', 'l', 'gs', 't', 'b')
+if st[1] then
+  local left = tonumber(st[2]) - t
+  if left > 0 then return {'live', int(left)} end
+  if not st[5] then
+    redis.call('HSET', state, 'b', int(t + tonumber(ARGV[2])))
+    return {'live', ARGV[2]}
+  end
+  if tonumber(st[5]) > t then return {'live', int(tonumber(st[5]) - t)} end
+end
+local gen = int(math.max(t, tonumber(st[1] or '0') + 1, lg + 1))
+local retention = tonumber(st[4] or ARGV[3])
+local gens = (st[3] and (st[3] .. ';') or '') .. gen .. ':' .. int(head)
+redis.call('XADD', log, gen .. '-' .. int(head + 1), 'end/json', ARGV[4])
+if st[1] then
+  redis.call('HSET', state, 'g', gen, 'gs', gens, 'l', '0')
+  redis.call('PEXPIRE', state, retention)
+end
+redis.call('PEXPIRE', log, retention)
+redis.call('SPUBLISH', ARGV[1], '!')
+return {'buried'}
+""")
+
+# ARGV: control channel. Returns 'missing' | 'ended' | 'asked'.
+CANCEL: Final = _script("""
+local _, _, kind = last()
+if kind == 'end/json' then return 'ended' end
+if redis.call('EXISTS', state) == 0 then return 'missing' end
+redis.call('HSET', state, 's', '1')
+redis.call('SPUBLISH', ARGV[1], '!')
+return 'asked'
+""")
+
+# ARGV: channel, control channel. Returns how many keys were removed.
+DELETE: Final = _script("""
+local n = redis.call('DEL', log, state)
+if n > 0 then
+  redis.call('SPUBLISH', ARGV[1], '!')
+  redis.call('SPUBLISH', ARGV[2], '!')
+end
+return n
+""")
