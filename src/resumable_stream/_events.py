@@ -134,7 +134,10 @@ def pack(event: StreamEvent) -> tuple[bytes, bytes]:
     """
     if isinstance(event.data, str):
         return event.type.encode(), event.data.encode("utf-8", "surrogatepass")
-    text = json.dumps(event.data, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    try:
+        text = json.dumps(event.data, separators=(",", ":"), allow_nan=False)
+    except TypeError as exc:
+        raise ValueError("the data of an event is text or JSON") from exc
     return event.type.encode() + b"/json", text.encode()
 
 

@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import bisect
+import logging
 from collections import OrderedDict
 from typing import Final
 
 import anyio
+from hiredis import HiredisError
 
-from ._errors import LogUnavailable, StreamNotFound
+from ._errors import ConsumerClosed, LogUnavailable, StreamNotFound
 from ._events import END, EventID, Status, StreamEvent
 from ._links import backoff
 from ._log import Log, Names, Peek, parse_message
 from ._segment import Segment
+
+logger: Final = logging.getLogger("resumable_stream")
 
 WINDOW_BYTES: Final = 8 * 1024 * 1024
 PAGE: Final = 1000
@@ -113,10 +117,9 @@ class Feed:
                 self._cold.popitem(last=False)
         try:
             return await asyncio.shield(task)
-        except LogUnavailable:
-            if self._cold.get(position) is task:
+        finally:
+            if self._cold.get(position) is task and not _worth_keeping(task):
                 del self._cold[position]
-            raise
 
     async def refresh(self) -> None:
         """Look at the log now, and wait until that is done, or has failed."""
@@ -157,7 +160,10 @@ class Feed:
 
     def on_message(self, payload: bytes) -> None:
         """Take the events when they are exactly what comes next, else look at the log."""
-        events = parse_message(payload)
+        try:
+            events = parse_message(payload)
+        except (ValueError, LookupError, TypeError, HiredisError):  # not ours: the log knows better
+            events = None
         if events is None or self.peek is None or not self.ready.is_set():
             self.kick()
             return
@@ -190,6 +196,10 @@ class Feed:
             except StreamNotFound as exc:
                 self._fail(exc)
                 return
+            except Exception as exc:
+                logger.exception("stream %s cannot be read", self.stream_id)
+                self._fail(exc)
+                return
             self._syncs += 1
             self._notify()
             with anyio.move_on_after(pause):
@@ -212,7 +222,7 @@ class Feed:
         while peek.last is not None and (self.head is None or self.head < peek.last):
             page = await self._log.read(self.names, after=self.head, count=PAGE)
             if not page:
-                return 0.0  # it went away between two commands; look again
+                return 0.05  # it went away between two commands; look again
             self._take(page)
             self.ready.set()
         self._complete = self._complete or peek.end is not None
@@ -294,12 +304,22 @@ class Feed:
         return segment
 
     async def aclose(self) -> None:
-        """Stop following."""
+        """Stop following. Viewers that are still waiting get `ConsumerClosed`."""
+        if self.failure is None:
+            self.failure = ConsumerClosed("the consumer was closed")
+        self._notify()
         self._unsubscribe()
         tasks = [self._task, *self._cold.values()]
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+
+
+def _worth_keeping(task: asyncio.Task[Segment]) -> bool:
+    """Whether a page that is being read, or was, may serve other viewers."""
+    if not task.done():
+        return True
+    return not task.cancelled() and task.exception() is None and bool(task.result().events)
 
 
 def _resolve(waiter: asyncio.Future[None]) -> None:

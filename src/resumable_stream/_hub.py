@@ -8,7 +8,7 @@ from typing import Final, Self
 
 import anyio
 
-from ._errors import LogUnavailable, StreamNotFound
+from ._errors import ConsumerClosed, LogUnavailable, StreamLost, StreamNotFound
 from ._events import GAP, RESET, EventID, StreamEvent
 from ._fanout import ATTACH_TIMEOUT, LINGER, Feed
 from ._links import backoff
@@ -88,6 +88,7 @@ class Viewer:
                 return Span.of(feed.final)
             if feed.ended and feed.head is not None and self._position >= feed.head.sequence:
                 return None
+            _raise_failure(feed)
             if not await feed.wait(deadline):
                 return IDLE
 
@@ -166,7 +167,7 @@ class Hub:
         task.add_done_callback(self._closing.discard)
 
     async def aclose(self) -> None:
-        """Stop following everything. Viewers that are still waiting are not woken: cancel them first."""
+        """Stop following everything; viewers that are still waiting get `ConsumerClosed`."""
         for timer in self._lingering.values():
             timer.cancel()
         feeds = {*self._feeds.values(), *self._retired}
@@ -181,9 +182,14 @@ class Hub:
 
 
 def _raise_failure(feed: Feed) -> None:
-    """Raise why a feed could not begin; each viewer gets an exception of its own."""
+    """Raise why a feed cannot go on; each viewer gets an exception of its own."""
     failure = feed.failure
+    if failure is None:
+        return
     if isinstance(failure, StreamNotFound):
         raise StreamNotFound(feed.stream_id, str(failure))
-    if failure is not None:
+    if isinstance(failure, ConsumerClosed):
+        raise ConsumerClosed(str(failure))
+    if isinstance(failure, LogUnavailable):
         raise LogUnavailable("Redis cannot be reached") from failure
+    raise StreamLost(feed.stream_id, "what is in the log cannot be read") from failure

@@ -7,6 +7,8 @@ a duplicate, and an older claim cannot write after a newer one. `_scripts` holds
 from __future__ import annotations
 
 import json
+import secrets
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -21,6 +23,9 @@ from ._errors import LogUnavailable, StreamExists
 from ._events import EventID, Status, StreamEvent, check_stream_id, unpack
 from ._links import CommandLink, Listener, ServerError, Subscriber, pack
 from ._scripts import POKE, Script
+
+QUICK: Final = 0.5
+"""Seconds within which a failed call is worth an immediate repetition."""
 
 LAYOUT: Final = "rs1"
 """Names the layout of the keys and its version; every key begins with it."""
@@ -144,11 +149,15 @@ class Log:
     async def claim(self, names: Names, *, stream_id: str, lease: float, retention: float) -> Claim:
         """Take a stream: a new one, or one whose producer's lease ran out without an end.
 
+        A reply that is lost is asked for again; the token keeps the repetition from meeting its own claim.
+
         Raises:
             StreamExists: its producer is alive, or it has ended.
             LogUnavailable: nothing is known; a claim that did go through runs out with its lease.
         """
-        reply = await self._run(_scripts.CLAIM, names, names.channel, _milliseconds(lease), _milliseconds(retention))
+        token = secrets.token_hex(8).encode()
+        times = _milliseconds(lease), _milliseconds(retention)
+        reply = await self._run(_scripts.CLAIM, names, names.channel, *times, token)
         if reply[0] == b"live":
             raise StreamExists(stream_id, "the stream has a producer that is alive")
         if reply[0] == b"ended":
@@ -252,13 +261,23 @@ class Log:
 
     async def _evaluate(self, script: Script, count: int, arguments: bytes) -> Any:
         rest = b"$1\r\n2\r\n" + arguments
-        reply = await self._link.call(b"*%d\r\n$7\r\nEVALSHA\r\n" % (count + 3) + _bulk(script.sha) + rest)
+        reply = await self._send(b"*%d\r\n$7\r\nEVALSHA\r\n" % (count + 3) + _bulk(script.sha) + rest)
         if isinstance(reply, ServerError) and str(reply).startswith("NOSCRIPT"):
-            reply = await self._link.call(b"*%d\r\n$4\r\nEVAL\r\n" % (count + 3) + _bulk(script.source) + rest)
+            reply = await self._send(b"*%d\r\n$4\r\nEVAL\r\n" % (count + 3) + _bulk(script.source) + rest)
         return _checked(reply)
 
     async def _call(self, command: bytes) -> Any:
-        return _checked(await self._link.call(command))
+        return _checked(await self._send(command))
+
+    async def _send(self, command: bytes) -> Any:
+        """Call, and once more when a connection that looked alive was not. Every command here may be repeated."""
+        started = time.monotonic()
+        try:
+            return await self._link.call(command)
+        except LogUnavailable:
+            if time.monotonic() - started > QUICK:
+                raise
+        return await self._link.call(command)
 
 
 def _checked(reply: Any) -> Any:

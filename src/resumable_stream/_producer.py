@@ -150,6 +150,8 @@ class StreamProducer:
             StreamFenced, StreamLost, LogUnavailable: the stream could not be written to its end.
             BaseException: whatever the source raised, after the terminal event is written.
         """
+        if not hasattr(source, "__aiter__"):
+            raise TypeError("a source is an async iterable, such as what an async generator function returns")
         async with contextlib.AsyncExitStack() as stack:
             try:
                 writer = await stack.enter_async_context(self._claimed(stream_id))

@@ -8,6 +8,7 @@ KEYS are always the log (a stream) and the state (a hash), which share a hash ta
     ld  how long a lease lasts, in ms
     t   how long the keys live after the last renewal or the end, in ms
     s   "1" when somebody asked the stream to stop
+    o   a token of the newest claim, so that a claim whose reply was lost can be repeated
     b   when a stream whose lease ran out may be buried, in ms; unset while the producer is alive
 
 An append checks, writes and publishes in one step. Plain pipelined commands would need one round trip no more, but a
@@ -56,15 +57,16 @@ def _script(body: str) -> Script:
     return Script((_PRELUDE + body).encode())
 
 
-# ARGV: channel, lease ms, retention ms.
+# ARGV: channel, lease ms, retention ms, token.
 # Returns {'live'} | {'ended'} | {'ok', generation, head sequence, stop flag}.
 # A fresh log is made by writing and deleting entry <generation>-0: the key exists, nothing can be appended with an
 # older id, and there is nothing to read. A log that is taken over gets a 'restarted' event, which fences at once.
 CLAIM: Final = _script("""
 local channel, lease, retention = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local st = redis.call('HMGET', state, 'g', 'l', 'gs', 's')
+local st = redis.call('HMGET', state, 'g', 'l', 'gs', 's', 'o')
 local lg, head, kind = last()
 if kind == 'end/json' then return {'ended'} end
+if st[5] == ARGV[4] then return {'ok', st[1], int(head), st[4] or ''} end
 local t = now()
 if st[1] and tonumber(st[2]) > t then return {'live'} end
 local gen = math.max(t, (tonumber(st[1] or '0')) + 1, lg + 1)
@@ -79,7 +81,8 @@ else
   redis.call('XADD', log, int(gen) .. '-0', 'claim', '')
   redis.call('XDEL', log, int(gen) .. '-0')
 end
-redis.call('HSET', state, 'g', int(gen), 'gs', gens, 'l', int(t + lease), 'ld', int(lease), 't', int(retention))
+redis.call('HSET', state, 'g', int(gen), 'gs', gens, 'l', int(t + lease), 'ld', int(lease), 't', int(retention),
+  'o', ARGV[4])
 redis.call('HDEL', state, 'b')
 redis.call('PEXPIRE', state, retention + lease)
 redis.call('PEXPIRE', log, retention + lease)
