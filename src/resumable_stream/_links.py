@@ -61,6 +61,7 @@ class _Wire(asyncio.Protocol):
         self._on_reply = on_reply
         self._on_lost = on_lost
         self.transport: asyncio.Transport
+        self.writer: asyncio.StreamWriter  # kept: some versions of Python close the socket with it
 
     def data_received(self, data: bytes) -> None:
         reader = self._reader
@@ -75,21 +76,7 @@ class _Wire(asyncio.Protocol):
         self._on_lost(exc)
 
 
-class _Dialled:
-    """A connection after its handshake. redis-py's object is kept: it closes its socket when it is collected."""
-
-    def __init__(self, connection: AbstractConnection, wire: _Wire) -> None:
-        self._connection = connection
-        self.transport = wire.transport
-
-    async def aclose(self) -> None:
-        """Close at once. The stream reader of redis-py no longer sees the socket, so there is nothing to wait for."""
-        self.transport.abort()
-        with anyio.CancelScope(shield=True), contextlib.suppress(RedisError, OSError):
-            await self._connection.disconnect(nowait=True)
-
-
-async def _dial(redis: Redis, wire: _Wire) -> _Dialled:
+async def _dial(redis: Redis, wire: _Wire) -> None:
     """Connect, let redis-py do the handshake, and take the socket over.
 
     Raises:
@@ -109,17 +96,20 @@ async def _dial(redis: Redis, wire: _Wire) -> _Dialled:
     try:
         with anyio.fail_after(CONNECT_TIMEOUT):
             await connection.connect()  # type: ignore[no-untyped-call] # redis-py has not annotated it
-        # redis-py has no public way to hand a socket on; the attribute is as old as its asyncio support.
-        writer = cast("asyncio.StreamWriter", connection._writer)  # noqa: SLF001
-        wire.transport = cast("asyncio.Transport", writer.transport)
+        # redis-py has no public way to hand a socket on; these attributes are as old as its asyncio support. Without
+        # them its object is a connection that was closed.
+        wire.writer = cast("asyncio.StreamWriter", connection._writer)  # noqa: SLF001
+        connection._writer = connection._reader = None  # noqa: SLF001
+        wire.transport = cast("asyncio.Transport", wire.writer.transport)
         wire.transport.set_protocol(wire)
+        if wire.transport.is_closing():  # its end may have been told to the protocol before
+            raise ConnectionResetError("the server closed the connection")
     except BaseException as exc:
         with anyio.CancelScope(shield=True), contextlib.suppress(RedisError, OSError):
             await connection.disconnect(nowait=True)
         if isinstance(exc, RedisError | OSError):  # of which TimeoutError is one
             raise LogUnavailable("Redis cannot be reached") from exc
         raise
-    return _Dialled(connection, wire)
 
 
 def _set(event: asyncio.Event, _: BaseException | None) -> None:
@@ -131,7 +121,7 @@ class CommandLink:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._dialled: _Dialled | None = None
+        self._wire: _Wire | None = None
         self._dialling = anyio.Lock()
         self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
         self._watch: asyncio.TimerHandle | None = None
@@ -146,26 +136,28 @@ class CommandLink:
             LogUnavailable: the connection could not be made, or was lost before the reply came, or the server
                 was silent for `REPLY_TIMEOUT` seconds. The command may have been executed.
         """
-        while self._dialled is None:
+        while (wire := self._wire) is None:
             await self._connect()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         self._waiting.append((future, loop.time() + REPLY_TIMEOUT))
         if self._watch is None:
             self._watch = loop.call_later(REPLY_TIMEOUT, self._check_silence)
-        self._dialled.transport.write(command)
+        wire.transport.write(command)
         return await future
 
     async def _connect(self) -> None:
         async with self._dialling:
             if self._closed:
                 raise LogUnavailable("the connection is closed")
-            if self._dialled is not None:
+            if self._wire is not None:
                 return
             wire = _Wire(self._on_reply, self._on_lost)
-            self._dialled = await _dial(self._redis, wire)
-            if wire.transport.is_closing():  # lost before anybody could be told
-                self._on_lost(None)
+            await _dial(self._redis, wire)
+            if self._closed:
+                wire.transport.abort()
+                raise LogUnavailable("the connection is closed")
+            self._wire = wire
 
     def _on_reply(self, reply: Any) -> None:
         if self._waiting:
@@ -174,7 +166,7 @@ class CommandLink:
                 future.set_result(reply)
 
     def _on_lost(self, exc: BaseException | None) -> None:
-        self._dialled = None
+        self._wire = None
         waiting, self._waiting = self._waiting, deque()
         for future, _ in waiting:
             if not future.done():
@@ -188,21 +180,21 @@ class CommandLink:
     def _check_silence(self) -> None:
         """Give the connection up when the oldest call has waited too long; else look again when it would have."""
         self._watch = None
-        if self._waiting and self._dialled is not None:
+        if self._waiting and self._wire is not None:
             loop = asyncio.get_running_loop()
             left = self._waiting[0][1] - loop.time()
             if left <= 0:
-                self._dialled.transport.abort()
+                self._wire.transport.abort()
             else:
                 self._watch = loop.call_later(left, self._check_silence)
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Close the connection; calls under way fail."""
         self._closed = True
-        dialled = self._dialled
+        wire = self._wire
         self._on_lost(None)
-        if dialled is not None:
-            await dialled.aclose()
+        if wire is not None:
+            wire.transport.abort()
 
 
 class Listener(Protocol):
@@ -250,20 +242,20 @@ class Subscriber:
             self._lost = asyncio.Event()
             wire = _Wire(self._on_reply, partial(_set, self._lost))
             try:
-                dialled = await _dial(self._redis, wire)
+                await _dial(self._redis, wire)
             except LogUnavailable:
                 await anyio.sleep(backoff(attempt))
                 attempt += 1
                 continue
             attempt = 0
             try:
-                self._transport = dialled.transport
+                self._transport = wire.transport
                 for channel in self._listeners:
                     self._transport.write(pack(b"SSUBSCRIBE", channel))
                 await self._until_lost()
             finally:
                 self._transport = None
-                await dialled.aclose()
+                wire.transport.abort()
             await anyio.sleep(backoff(attempt))
 
     async def _until_lost(self) -> None:

@@ -138,7 +138,7 @@ class Log:
             link, subscriber = self._link, self._subscriber
             with anyio.CancelScope(shield=True):
                 await subscriber.aclose()
-                await link.aclose()
+                link.close()
 
     def subscribe(self, channel: bytes, listener: Listener) -> Callable[[], None]:
         """Listen to a channel until the function that is returned is called."""
