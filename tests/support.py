@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import subprocess
 import time
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
@@ -16,9 +17,11 @@ from redis import Redis
 from resumable_stream.embedded import free_port
 
 __all__ = [
+    "alive",
     "connections_of_this_process",
     "free_port",
     "keys_without_ttl",
+    "processes_naming",
     "wait_until",
     "wait_until_sync",
 ]
@@ -26,9 +29,7 @@ __all__ = [
 T = TypeVar("T")
 
 
-async def wait_until(
-    predicate: Callable[[], T | Awaitable[T]], *, timeout: float = 10.0, what: str = ""
-) -> T:
+async def wait_until(predicate: Callable[[], T | Awaitable[T]], *, timeout: float = 10.0, what: str = "") -> T:
     """Return the first true value of ``predicate``, called again and again.
 
     Args:
@@ -95,3 +96,32 @@ def _local_ports() -> set[int]:
         except OSError:
             continue  # not a socket
     return ports
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there and does something; one that only waits to be reaped is not."""
+    return pid in _commands()
+
+
+def processes_naming(text: str) -> list[int]:
+    """The processes with this text in their command line, such as a data folder; not this one."""
+    return [pid for pid, line in _commands().items() if text in line and pid != os.getpid()]
+
+
+def _commands() -> dict[int, str]:
+    """The command lines of all processes, zombies left out."""
+    proc = Path("/proc")
+    if not (proc / "self" / "stat").exists():
+        listing = subprocess.run(["ps", "-eo", "pid=,stat=,args="], capture_output=True, text=True)
+        rows = [line.split(maxsplit=2) for line in listing.stdout.splitlines()]
+        return {int(row[0]): row[-1] for row in rows if not row[1].startswith("Z")}
+    found = {}
+    for folder in proc.glob("[0-9]*"):
+        try:
+            state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+            line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except (OSError, IndexError):
+            continue  # gone meanwhile
+        if state != "Z":
+            found[int(folder.name)] = line
+    return found

@@ -285,9 +285,7 @@ class EmbeddedServer(abc.ABC):
                     self._clear()
                     return False
                 if time.monotonic() > deadline:
-                    raise EmbeddedServerError(
-                        f"{self.name} does not answer in time, see {self.log_path}"
-                    )
+                    raise EmbeddedServerError(f"{self.name} does not answer in time, see {self.log_path}")
                 time.sleep(0.01)
         except BaseException:
             self.kill()
@@ -304,9 +302,7 @@ class EmbeddedServer(abc.ABC):
         if status != 0:
             raise EmbeddedServerError(f"{self.name} could not be prepared. {self._reason(begin)}")
 
-    def _spawn(
-        self, command: list[str], log: IO[bytes], *, keep: tuple[int, ...] = ()
-    ) -> subprocess.Popen[bytes]:
+    def _spawn(self, command: list[str], log: IO[bytes], *, keep: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
         account = self._account()
         return subprocess.Popen(  # noqa: S603 - a fixed program, no shell
             command,
@@ -334,9 +330,7 @@ class EmbeddedServer(abc.ABC):
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     if time.monotonic() > deadline:
-                        raise EmbeddedServerError(
-                            f"{self.data_dir} is in use by another {self.name}"
-                        ) from None
+                        raise EmbeddedServerError(f"{self.data_dir} is in use by another {self.name}") from None
                     time.sleep(0.02)
                 else:
                     return lock
