@@ -211,10 +211,11 @@ class Feed:
         Returns:
             Seconds until the next look; ``None`` after the end, when only a notification is worth one.
         """
+        before = self.head  # notifications can be ahead of the answer; only what was known when asking must be in it
         peek = await self._log.peek(self.names)
         if peek is None or not peek.exists:
             return self._vanished(known=peek is not None)
-        if self.head is not None and peek.places(self.head) is False:
+        if before is not None and peek.places(before) is False:
             self._start_over()
         elif self.peek is None and self._start is not None and peek.places(self._start) is True:
             self.head = self._start  # the first viewer has what is before
