@@ -1,0 +1,205 @@
+/**
+ * What a run has said so far: a reducer over its events.
+ *
+ * Applying an event twice changes nothing, so a stream may be read again from any earlier point.
+ *
+ * @typedef {{kind: "text", text: string, messageId?: string}} TextPart
+ * @typedef {{kind: "reasoning", text: string}} ReasoningPart
+ * @typedef {{kind: "tool", id: string, name: string, args?: unknown, result?: string, status: "running" | "success" | "error" | "stopped"}} ToolPart
+ * @typedef {TextPart | ReasoningPart | ToolPart} Part
+ * @typedef {"streaming" | "completed" | "failed" | "cancelled" | "lost"} RunStatus
+ * @typedef {{kind: "human", text: string, pending?: boolean}} HumanTurn
+ * @typedef {{kind: "ai", parts: Part[], status: RunStatus, notes: Set<Note>}} AiTurn
+ * @typedef {HumanTurn | AiTurn} Turn
+ * @typedef {"gap" | "length" | "interrupted"} Note
+ */
+
+/** Events that stand in no log. `EventSource` repeats the id before them, so their own must not be looked at. */
+const UNNUMBERED = new Set(["gap", "reset"]);
+
+export class Run {
+  #sequence = 0;
+  /** The next text begins a new message. */
+  #fresh = true;
+
+  /** @param {string} id */
+  constructor(id) {
+    this.id = id;
+    /** The id of the last event applied; "" before the first. */
+    this.cursor = "";
+    /** Something is missing or uncertain here: at the end, the history is the better source. */
+    this.incomplete = false;
+    this.error = "";
+    /** @type {AiTurn} */
+    this.turn = { kind: "ai", parts: [], status: "streaming", notes: new Set() };
+  }
+
+  get ended() {
+    return this.turn.status !== "streaming";
+  }
+
+  /** Forget everything: the stream begins again. */
+  reset() {
+    this.cursor = "";
+    this.#sequence = 0;
+    this.turn = { kind: "ai", parts: [], status: "streaming", notes: new Set() };
+    this.#fresh = true;
+  }
+
+  /**
+   * @param {string} type
+   * @param {any} data
+   * @param {string} id as `EventSource` gives it
+   * @returns {boolean} whether the event was new
+   */
+  apply(type, data, id) {
+    if (this.ended) return false;
+    const sequence = UNNUMBERED.has(type) ? 0 : sequenceOf(id);
+    if (sequence > this.#sequence) {
+      if (sequence > this.#sequence + 1) this.incomplete = true;
+      this.#sequence = sequence;
+      this.cursor = id;
+    } else if (sequence && type !== "end") {
+      return false; // seen; but an end made up by the server has the id of the event before it
+    }
+    this.#reduce(type, data);
+    return true;
+  }
+
+  /**
+   * @param {string} type
+   * @param {any} data
+   */
+  #reduce(type, data) {
+    const { parts, notes } = this.turn;
+    switch (type) {
+      case "text":
+      case "reasoning":
+        return this.#append(type, typeof data === "string" ? data : "");
+      case "message_start":
+        this.#fresh = true;
+        return;
+      case "message_end":
+        this.#fresh = true;
+        if (data?.finish_reason === "length" || data?.finish_reason === "max_tokens") notes.add("length");
+        return;
+      case "tool_call":
+        if (!parts.some((part) => part.kind === "tool" && part.id === data.id)) {
+          parts.push({ kind: "tool", id: data.id, name: data.name, args: data.args, status: "running" });
+        }
+        return;
+      case "tool_result":
+        return this.#toolResult(data);
+      case "interrupted":
+        notes.add("interrupted");
+        return;
+      case "restarted":
+        // The crashed attempt is done again from its start.
+        this.turn = { ...this.turn, parts: [] };
+        this.#fresh = true;
+        this.incomplete = true;
+        return;
+      case "gap":
+        notes.add("gap");
+        this.incomplete = true;
+        return;
+      case "end":
+        return this.#end(data ?? {});
+    }
+  }
+
+  /**
+   * @param {"text" | "reasoning"} kind
+   * @param {string} text
+   */
+  #append(kind, text) {
+    const last = this.turn.parts.at(-1);
+    if (last?.kind === kind && !this.#fresh) {
+      last.text += text;
+    } else if (text) {
+      this.turn.parts.push({ kind, text });
+      this.#fresh = false;
+    }
+  }
+
+  /** @param {{id: string, name: string, content?: string, status?: string}} data */
+  #toolResult({ id, name, content, status }) {
+    let part = this.turn.parts.find((each) => each.kind === "tool" && each.id === id);
+    if (!part) {
+      part = { kind: "tool", id, name, status: "running" };
+      this.turn.parts.push(part);
+    }
+    if (part.kind !== "tool") return;
+    part.result = content ?? "";
+    part.status = status === "error" ? "error" : "success";
+  }
+
+  /** @param {{status?: string, message?: string}} data */
+  #end({ status, message }) {
+    const known = /** @type {RunStatus[]} */ (["completed", "failed", "cancelled", "lost"]);
+    this.turn.status = known.find((each) => each === status) ?? "lost";
+    this.error = message ?? "";
+    for (const part of this.turn.parts) if (part.kind === "tool" && part.status === "running") part.status = "stopped";
+  }
+}
+
+/**
+ * The dense number in an event's id, `<generation>-<sequence>`; 0 when there is none.
+ *
+ * @param {string} id
+ */
+function sequenceOf(id) {
+  const match = /^\d+-(\d+)$/.exec(id);
+  return match ? Number(match[1]) : 0;
+}
+
+/**
+ * The turns of a conversation from its history: all that the assistant did after one message is one turn.
+ *
+ * @param {import("./api.js").Message[]} messages
+ * @returns {Turn[]}
+ */
+export function turnsOf(messages) {
+  /** @type {Turn[]} */
+  const turns = [];
+  for (const message of messages) {
+    if (message.type === "human") {
+      turns.push({ kind: "human", text: message.content });
+      continue;
+    }
+    if (message.type !== "ai") continue;
+    let turn = turns.at(-1);
+    if (turn?.kind !== "ai") {
+      turn = { kind: "ai", parts: [], status: "completed", notes: new Set() };
+      turns.push(turn);
+    }
+    turn.parts.push(...partsOf(message));
+    if (message.stopped) turn.status = "cancelled";
+  }
+  return turns;
+}
+
+/**
+ * @param {import("./api.js").Message} message
+ * @returns {Part[]}
+ */
+function partsOf({ content, reasoning, tool_calls: calls = [] }) {
+  /** @type {Part[]} */
+  const parts = [];
+  if (reasoning) parts.push({ kind: "reasoning", text: reasoning });
+  if (content) parts.push({ kind: "text", text: content });
+  for (const { id, name, args, result, status } of calls) {
+    const known = status === "error" ? "error" : result === undefined || result === null ? "stopped" : "success";
+    parts.push({ kind: "tool", id, name, args, result: result ?? undefined, status: known });
+  }
+  return parts;
+}
+
+/**
+ * The words of an answer, as the model wrote them.
+ *
+ * @param {AiTurn} turn
+ */
+export function textOf(turn) {
+  return turn.parts.flatMap((part) => (part.kind === "text" ? [part.text] : [])).join("\n\n");
+}
