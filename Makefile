@@ -27,6 +27,9 @@ check: $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict
 
+bench: $(VENV)/.dev
+	$(BIN)/python tests/benchmarks/core.py
+
 setup: $(VENV)/.dev
 
 browser:
