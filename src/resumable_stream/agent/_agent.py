@@ -1,0 +1,235 @@
+"""A LangGraph graph as an agent: its runs as events, its threads in Postgres."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
+from contextlib import aclosing
+from typing import Any, Final, cast
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AnyMessage, HumanMessage, RemoveMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.constants import END, START
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import StateSnapshot, StateUpdate
+
+from .._errors import StreamFailure
+from .._events import StreamEvent
+from ._checkpoint import Pool, checkpoint_saver
+from ._content import whole_characters
+from ._failures import describe, failure_of
+from ._history import RUN, history_of
+from ._protocol import HistoryMessage, Turn
+from ._pump import pumped
+from ._repair import change, mend, stopped
+from ._title import title_for
+from ._translate import Translator, answering_nodes
+
+logger = logging.getLogger(__name__)
+
+Graph = CompiledStateGraph[Any, Any, Any, Any]
+Part = tuple[tuple[str, ...], str, Any]
+
+_CLEAR: Final = StateUpdate(None, END)
+"""LangGraph's way to drop the tasks of a thread that have not run, keeping what others have written."""
+
+
+class LangGraphAgent:
+    """Serves a compiled graph whose state has ``messages``.
+
+    Made once for a process, used for any number of threads at a time. It holds no connection and no task between
+    calls. Errors of Postgres outside of `stream` are passed on as psycopg's.
+
+    Args:
+        graph: compiled without a checkpointer; each run and each look at a thread gets one of its own. A graph that
+            was compiled with a checkpointer keeps it.
+        pool: as made by `open_pool`. It is opened and closed by the caller, and may be left out for a graph with a
+            checkpointer.
+        title_model: a small model for titles; without one there are none.
+        answer_nodes: the nodes whose text is the answer. By default all of the graph that neither run tools nor are
+            hooks. ``outer/inner`` names a node of a subgraph, whose text then comes piece by piece. A model call that
+            is tagged ``nostream`` never counts.
+        context: makes what the graph's nodes and tools get as ``runtime.context``. By default that is the turn, for a
+            graph without a ``context_schema``. It is not saved with the thread, as configuration would be.
+        state_types: classes of yours in the graph's state; the others are loaded from Postgres as plain data.
+        max_steps: a run that takes more steps of the graph than this fails.
+
+    Raises:
+        ValueError: the graph has no ``messages``, no such nodes, or neither a checkpointer nor a pool.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        pool: Pool | None = None,
+        *,
+        title_model: BaseChatModel | None = None,
+        answer_nodes: Collection[str] | None = None,
+        context: Callable[[Turn], Any] | None = None,
+        state_types: Iterable[type] = (),
+        max_steps: int = 100,
+    ) -> None:
+        if "messages" not in graph.channels:
+            raise ValueError("the graph's state needs a key 'messages', as in MessagesState")
+        if isinstance(graph.checkpointer, BaseCheckpointSaver):
+            pool = None
+        elif pool is None:
+            raise ValueError("the graph has no checkpointer, so a pool is needed: see open_pool()")
+        self._graph = graph
+        self._pool = pool
+        self._title_model = title_model
+        self._answering = answering_nodes(graph, answer_nodes)
+        self._context = context
+        self._state_types = tuple(state_types)
+        self._max_steps = max_steps
+
+    async def stream(self, turn: Turn) -> AsyncGenerator[StreamEvent, None]:
+        """Answer a turn, event by event: see `Agent.stream`.
+
+        A thread that a crash has left in the middle of something is repaired first. With the id of a message that the
+        thread has already, that message is answered anew, and what followed it is dropped.
+
+        Raises:
+            StreamFailure: with the codes ``provider_auth``, ``provider_rate_limited``, ``provider_unavailable``,
+                ``provider_rejected``, ``context_too_long``, ``too_many_steps``, ``storage_unavailable`` and
+                ``agent_error``. What it was exactly is in the log of this module, without any text from outside.
+        """
+        try:
+            graph = self._bound()
+            messages = await self._ready(graph, self._config(turn.thread_id))
+            translator = Translator(self._answering, {one.id for one in messages if one.id})
+            parts = self._run(graph, turn, messages, subgraphs=translator.subgraphs)
+            async with pumped(parts) as reader:
+                async for namespace, mode, data in reader:
+                    for event in translator.feed(namespace, mode, data):
+                        yield event
+        except StreamFailure:
+            raise  # a tool or node of the user's that has chosen its words
+        except Exception as error:  # noqa: BLE001 - any of them is told as a code
+            failure = failure_of(error)
+            logger.error(
+                "run %s of thread %s failed with %s: %s",
+                turn.run_id,
+                turn.thread_id,
+                failure.code,
+                describe(error),
+            )
+            # The text of the cause must not follow it into somebody's log.
+            raise failure from None
+
+    async def history(self, thread_id: str) -> list[HistoryMessage]:
+        """The messages of a thread, oldest first; empty when there is no such thread.
+
+        While a run is active, what it has finished so far is among them.
+        """
+        if "\0" in thread_id:  # Postgres cannot hold it, so no thread has it
+            return []
+        snapshot = await self._bound().aget_state(self._config(thread_id))
+        return history_of(_messages(snapshot))
+
+    async def keep_partial(self, turn: Turn, text: str) -> None:
+        """Save what a stopped or dead run had said: see `Agent.keep_partial`.
+
+        The question is saved too if the run died before that. A run that waits for a person is left waiting.
+        """
+        graph, config = self._bound(), self._config(turn.thread_id)
+        snapshot = await graph.aget_state(config)
+        if snapshot.interrupts:
+            return
+        unfinished = bool(snapshot.next)
+        if unfinished:
+            snapshot = await _cleared(graph, config)
+        messages = _messages(snapshot)
+        asked = _index(messages, turn.message_id)
+        if asked is None:
+            before, after = [*messages, _question(turn)], []
+        else:
+            before, after = messages[: asked + 1], messages[asked + 1 :]
+            if not unfinished and mend(after) == after:
+                return  # it was complete, or this has been done before
+        kept = stopped(after, whole_characters(text), f"stopped-{turn.run_id}")
+        await _write(graph, config, messages, [*mend(before), *kept])
+
+    async def title(self, message: str) -> str | None:
+        """A short title for a thread that begins with this message; ``None`` when there is none to be had."""
+        if self._title_model is None:
+            return None
+        return await title_for(message, self._title_model)
+
+    async def delete(self, thread_id: str) -> None:
+        """Forget a thread. A run that is still active would write it again: end it first."""
+        if "\0" in thread_id:
+            return
+        saver = cast("BaseCheckpointSaver[Any]", self._bound().checkpointer)
+        await saver.adelete_thread(thread_id)
+
+    async def _ready(self, graph: Graph, config: RunnableConfig) -> list[AnyMessage]:
+        """The thread's messages, repaired if a run has left the thread before its time."""
+        snapshot = await graph.aget_state(config)
+        if snapshot.next:
+            snapshot = await _cleared(graph, config)
+        messages = _messages(snapshot)
+        mended = mend(messages)
+        await _write(graph, config, messages, mended)
+        return mended
+
+    async def _run(
+        self, graph: Graph, turn: Turn, messages: Sequence[AnyMessage], *, subgraphs: bool
+    ) -> AsyncGenerator[Part, None]:
+        asked = _index(messages, turn.message_id)
+        stale = () if asked is None else messages[asked + 1 :]
+        context = turn if self._graph.context_schema is None else None
+        if self._context is not None:
+            context = self._context(turn)
+        parts = graph.astream(
+            {"messages": [_question(turn), *(RemoveMessage(one.id or "") for one in stale)]},
+            self._config(turn.thread_id),
+            context=context,
+            stream_mode=["messages", "updates"],
+            subgraphs=subgraphs,
+            # Saved while the next step runs; all of it is saved before the stream ends.
+            durability="async",
+        )
+        async with aclosing(cast("AsyncGenerator[Any, None]", parts)) as stream:
+            async for part in stream:
+                yield part if subgraphs else ((), *part)
+
+    def _bound(self) -> Graph:
+        """The graph with a checkpointer of its own: one saver does one thing at a time, also over a pool."""
+        if self._pool is None:
+            return self._graph
+        saver = checkpoint_saver(self._pool, state_types=self._state_types)
+        return self._graph.copy(update={"checkpointer": saver})
+
+    def _config(self, thread_id: str) -> RunnableConfig:
+        # Nothing else goes in here: all of it is saved with every checkpoint.
+        return {"configurable": {"thread_id": thread_id}, "recursion_limit": self._max_steps}
+
+
+def _question(turn: Turn) -> HumanMessage:
+    text = whole_characters(turn.message)
+    return HumanMessage(text, id=turn.message_id, response_metadata={RUN: turn.run_id})
+
+
+def _messages(snapshot: StateSnapshot) -> list[AnyMessage]:
+    return list(snapshot.values.get("messages", ()))
+
+
+def _index(messages: Sequence[AnyMessage], message_id: str) -> int | None:
+    return next((i for i, one in enumerate(messages) if one.id == message_id), None)
+
+
+async def _cleared(graph: Graph, config: RunnableConfig) -> StateSnapshot:
+    """The thread without the tasks that it was left with; what tasks had already written is kept."""
+    await graph.abulk_update_state(config, [[_CLEAR]])
+    return await graph.aget_state(config)
+
+
+async def _write(graph: Graph, config: RunnableConfig, old: Sequence[AnyMessage], new: Sequence[AnyMessage]) -> None:
+    update = change(old, new)
+    if update:
+        # As if it had come in; then without the tasks that an input brings about.
+        steps = [[StateUpdate({"messages": update}, START)], [_CLEAR]]
+        await graph.abulk_update_state(config, steps)

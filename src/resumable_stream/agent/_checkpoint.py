@@ -1,0 +1,113 @@
+"""The memory of agents: LangGraph's Postgres checkpointer over a shared pool."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Final, LiteralString
+
+import anyio
+from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool
+
+Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
+
+_LOCK: Final = 0x636865636B707473
+"""Any number that no other program uses for its advisory locks."""
+_LOOK_EVERY: Final = 0.05
+
+
+def open_pool(
+    dsn: str,
+    *,
+    min_size: int = 1,
+    max_size: int = 10,
+    timeout: float = 5.0,
+    prepare: bool = True,
+) -> Pool:
+    """Make a pool that checkpointers can work with. It connects when it is entered.
+
+    Use it with ``async with``. Entering does not wait for the server: it may come up later.
+
+    Args:
+        dsn: where Postgres is, ``postgresql://user:password@host:5432/name``.
+        min_size: connections that are kept open.
+        max_size: the most connections.
+        timeout: seconds to wait for a free connection, before ``psycopg_pool.PoolTimeout``.
+        prepare: whether statements are prepared on the server; not behind a PgBouncer that pools
+            transactions.
+    """
+    return AsyncConnectionPool(
+        dsn,
+        connection_class=AsyncConnection[DictRow],
+        min_size=min_size,
+        max_size=max_size,
+        timeout=timeout,
+        open=False,
+        # Otherwise a restart of the server makes as many calls fail as there are connections.
+        check=AsyncConnectionPool.check_connection,
+        kwargs={
+            # The checkpointer makes indexes in a way that no transaction allows.
+            "autocommit": True,
+            "prepare_threshold": 0 if prepare else None,
+            "row_factory": dict_row,
+        },
+    )
+
+
+def checkpoint_saver(pool: Pool, *, state_types: Iterable[type] = ()) -> AsyncPostgresSaver:
+    """Make a checkpointer. It is cheap: make one for each run, since each does one thing at a time.
+
+    What it loads is built from LangChain's messages and plain values only. A blob in the database
+    that names anything else, as an attacker's would, comes back as plain data and is not called.
+
+    Args:
+        pool: as made by `open_pool`. It stays the caller's.
+        state_types: other classes whose instances the graph keeps in its state.
+    """
+    allowed = [(kind.__module__, kind.__name__) for kind in state_types]
+    serde = JsonPlusSerializer(allowed_msgpack_modules=allowed or None)
+    return AsyncPostgresSaver(pool, serde=serde)
+
+
+async def set_up_checkpoints(pool: Pool, *, timeout: float = 60.0) -> None:
+    """Make the checkpointer's tables, or bring them up to date.
+
+    Any number of processes may do it at the same time; one works, the others wait for it.
+
+    Args:
+        pool: as made by `open_pool`.
+        timeout: seconds for all of it.
+
+    Raises:
+        TimeoutError: it was not done in time.
+        psycopg.Error: what Postgres says.
+    """
+    with anyio.fail_after(timeout):
+        async with pool.connection() as connection, _alone(connection):
+            await AsyncPostgresSaver(connection).setup()
+
+
+@asynccontextmanager
+async def _alone(connection: AsyncConnection[DictRow]) -> AsyncIterator[None]:
+    """Hold an advisory lock. It goes with the connection, should this process die."""
+    # Asked for again and again, not waited for: CREATE INDEX CONCURRENTLY waits for every
+    # statement that is under way, also for one that waits for this lock, and so for ever.
+    while not await _flag(connection, "SELECT pg_try_advisory_lock(%s) AS flag"):  # noqa: ASYNC110 - as said
+        await anyio.sleep(_LOOK_EVERY * (1 + random.random()))  # noqa: S311 - only spreads the load
+    try:
+        yield
+    except BaseException:
+        await connection.close()  # whatever state it is in, the lock goes with it
+        raise
+    await _flag(connection, "SELECT pg_advisory_unlock(%s) AS flag")
+
+
+async def _flag(connection: AsyncConnection[DictRow], query: LiteralString) -> bool:
+    cursor = await connection.execute(query, (_LOCK,))
+    row = await cursor.fetchone()
+    return bool(row and row["flag"])

@@ -1,0 +1,232 @@
+"""From what LangGraph streams to events. No I/O: parts go in, events come out.
+
+Text, reasoning and the first sign of a message come from the parts of mode ``messages``; everything that must be
+complete or must carry the id that the history has comes from ``updates``, where a finished node's messages are.
+Chunks are not keyed by their ids alone: OpenAI's responses change theirs after the first one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
+from langchain_core.messages.utils import convert_to_messages
+from langgraph.prebuilt import ToolNode
+from langgraph.pregel import Pregel
+from langgraph.types import Interrupt, Overwrite
+
+from .._events import StreamEvent
+from ._content import finish_reason, plain, reasoning_of, text_of, usage
+
+MAX_RESULT: Final = 20_000
+"""Characters of a tool's result that go into its event; the history has it whole."""
+
+Path = tuple[str, ...]
+"""Where a part comes from: the nodes that lead to its subgraph, then the node."""
+
+_HOOKS: Final = ("before_agent", "before_model", "after_model", "after_agent")
+_OTHER_NODES: Final = frozenset(
+    {"__start__", "tools", "pre_model_hook", "post_model_hook", "generate_structured_response"}
+)
+_INTERNAL: Final = frozenset({"lc_source", "lc_internal_call"})
+"""Metadata by which LangChain's middleware marks model calls of its own."""
+
+
+def answering_nodes(graph: Pregel[Any, Any, Any, Any], chosen: Collection[str] | None) -> frozenset[Path]:
+    """Decide which nodes' text is the agent's answer.
+
+    Args:
+        graph: the compiled graph.
+        chosen: names of nodes; ``outer/inner`` is a node of the subgraph that is the node ``outer``. By default every
+            node of the graph itself, except those that run tools or are hooks of the agent loop.
+
+    Raises:
+        ValueError: the graph has no such node.
+    """
+    if chosen is None:
+        return frozenset(
+            (name,)
+            for name, node in graph.nodes.items()
+            if name not in _OTHER_NODES
+            and name.rpartition(".")[2] not in _HOOKS
+            and not isinstance(node.bound, ToolNode)
+        )
+    paths = frozenset(tuple(name.split("/")) for name in chosen)
+    for path in paths:
+        if path[0] not in graph.nodes:
+            known = ", ".join(sorted(graph.nodes))
+            raise ValueError(f"the graph has no node {path[0]!r}; it has {known}")
+    return paths
+
+
+@dataclass(slots=True)
+class _Growing:
+    """A message whose chunks are coming in."""
+
+    path: Path
+    ids: set[str] = field(default_factory=set)
+    text: list[str] = field(default_factory=list)
+
+    def takes(self, message_id: str | None) -> bool:
+        """Whether a chunk with this id can belong to it: there is one id of LangChain's and one of the provider's."""
+        if message_id is None or message_id in self.ids:
+            return True
+        return all(_made_here(known) != _made_here(message_id) for known in self.ids)
+
+
+class Translator:
+    """Translates one run.
+
+    Args:
+        answering: as `answering_nodes` says.
+        known: ids of messages that were in the thread before; a subgraph gives them back with the new ones.
+    """
+
+    def __init__(self, answering: frozenset[Path], known: Collection[str] = ()) -> None:
+        self._answering = answering
+        self._graphs = {path[:-1] for path in answering} | {()}
+        self._growing: dict[str, _Growing] = {}
+        self._done: set[str] = set(known)
+        self._calls: set[str] = set()
+        self._results: set[str] = set()
+
+    @property
+    def subgraphs(self) -> bool:
+        """Whether parts of subgraphs are needed."""
+        return self._graphs != {()}
+
+    def feed(self, namespace: Path, mode: str, data: Any) -> Iterator[StreamEvent]:
+        """Take one part, as ``astream`` gives it with modes ``messages`` and ``updates``."""
+        inside = tuple(name.partition(":")[0] for name in namespace)
+        if inside not in self._graphs:
+            return
+        if mode == "messages":
+            message, metadata = data
+            path = (*inside, str(metadata.get("langgraph_node")))
+            own = path in self._answering and _INTERNAL.isdisjoint(metadata)
+            if own and isinstance(message, AIMessage):
+                yield from self._message(message, path, str(metadata.get("langgraph_checkpoint_ns")))
+        elif mode == "updates":
+            for node, update in data.items():
+                if node == "__interrupt__":
+                    if not inside:
+                        yield _interrupted(update)
+                    continue
+                yield from self._update(update, (*inside, node))
+
+    def _message(self, message: AIMessage, path: Path, task: str) -> Iterator[StreamEvent]:
+        """Take a chunk, or a whole message of a model that does not stream or of a node that made it itself."""
+        if message.id in self._done:
+            return
+        growing = self._growing.get(task)
+        if isinstance(message, AIMessageChunk):
+            if growing is None or not growing.takes(message.id):
+                # A second message of the same task without the end of the first: the node tried again.
+                growing = self._growing[task] = _Growing(path)
+                yield _start(message)
+        elif growing is not None and (message.id in growing.ids or text_of(message) == "".join(growing.text)):
+            # What was streamed, once more as a whole, perhaps put into a message of the node's own.
+            growing.ids.add(message.id or "")
+            return
+        else:
+            growing = self._growing[task] = _Growing(path)
+            yield _start(message)
+        if message.id:
+            growing.ids.add(message.id)
+        yield from _said(message)
+        growing.text.append(text_of(message))
+
+    def _update(self, update: Any, path: Path) -> Iterator[StreamEvent]:
+        """Take what a finished node has written."""
+        for message in _messages(update):
+            if isinstance(message, ToolMessage):
+                if message.tool_call_id not in self._results and message.id not in self._done:
+                    self._results.add(message.tool_call_id)
+                    yield _tool_result(message)
+            elif isinstance(message, AIMessage) and message.id not in self._done:
+                yield from self._finished(message, path)
+
+    def _finished(self, message: AIMessage, path: Path) -> Iterator[StreamEvent]:
+        answers = path in self._answering
+        if answers and not self._was_streamed(message, path):
+            yield _start(message)
+            yield from _said(message)
+        for call in message.tool_calls:
+            name, call_id = call["name"], call["id"] or ""
+            if call_id not in self._calls:
+                self._calls.add(call_id)
+                yield StreamEvent("tool_call", {"id": call_id, "name": name, "args": plain(call["args"])})
+        if message.id:
+            self._done.add(message.id)
+        if answers and message.id:
+            yield _end(message)
+
+    def _was_streamed(self, message: AIMessage, path: Path) -> bool:
+        """Find the chunks of a finished message, and let them go."""
+        here = {task: one for task, one in self._growing.items() if one.path == path}
+        for task, growing in here.items():
+            if message.id in growing.ids:
+                self._done |= growing.ids
+                del self._growing[task]
+                return True
+        # The node has put what was streamed into a new message, perhaps trimmed.
+        for task, growing in here.items():
+            if "".join(growing.text).strip() == text_of(message).strip():
+                self._done |= growing.ids
+                del self._growing[task]
+                return True
+        return False
+
+
+def _made_here(message_id: str) -> bool:
+    """Whether LangChain made an id for a message that had none of its provider's."""
+    return message_id.startswith(("lc_run-", "run-"))
+
+
+def _start(message: AIMessage) -> StreamEvent:
+    return StreamEvent("message_start", {"message_id": message.id or ""})
+
+
+def _said(message: AIMessage) -> Iterator[StreamEvent]:
+    if reasoning := reasoning_of(message):
+        yield StreamEvent("reasoning", reasoning)
+    if text := text_of(message):
+        yield StreamEvent("text", text)
+
+
+def _end(message: AIMessage) -> StreamEvent:
+    data: dict[str, Any] = {"message_id": message.id}
+    if (reason := finish_reason(message)) is not None:
+        data["finish_reason"] = reason
+    if (cost := usage(message)) is not None:
+        data["usage"] = cost
+    return StreamEvent("message_end", data)
+
+
+def _tool_result(message: ToolMessage) -> StreamEvent:
+    content = text_of(message)
+    if len(content) > MAX_RESULT:
+        content = content[: MAX_RESULT - 1] + "…"
+    data = {"id": message.tool_call_id, "name": message.name or "", "content": content}
+    return StreamEvent("tool_result", {**data, "status": message.status})
+
+
+def _interrupted(interrupts: Collection[Interrupt]) -> StreamEvent:
+    values = [{"id": one.id, "value": plain(one.value)} for one in interrupts]
+    return StreamEvent("interrupted", {"interrupts": values})
+
+
+def _messages(update: Any) -> Iterator[BaseMessage]:
+    """The messages in what a node returned: a state, several, or commands' updates."""
+    if isinstance(update, list | tuple):
+        for part in update:
+            yield from _messages(part)
+        return
+    value = update.get("messages") if isinstance(update, Mapping) else getattr(update, "messages", None)
+    if isinstance(value, Overwrite):
+        value = value.value
+    if value is None:
+        return
+    yield from convert_to_messages(value if isinstance(value, list) else [value])

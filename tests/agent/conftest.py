@@ -1,0 +1,67 @@
+"""Fixtures of the agent room: the providers' server, models that talk to it, a database for threads."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from agent.provider_wire import ProviderWire, provider_wire
+from langchain_core.language_models import BaseChatModel
+
+from resumable_stream.agent import chat_model, open_pool, set_up_checkpoints
+from resumable_stream.agent._checkpoint import Pool
+
+SECRET = "sk-secret-0123456789"
+
+PROVIDERS = ("openai", "openai-responses", "anthropic", "anthropic-thinking", "google")
+
+_HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let pass the warnings of other people's packages that nobody here can do anything about."""
+    # google-genai makes a subclass of aiohttp's session, which aiohttp discourages.
+    discouraged = "ignore:Inheritance class AiohttpClientSession:DeprecationWarning"
+    for item in items:
+        if _HERE in item.path.parents:
+            item.add_marker(pytest.mark.filterwarnings(discouraged))
+
+
+def make_model(wire_url: str, provider: str = "openai", **options: object) -> BaseChatModel:
+    """A real client of a provider, set to the local server."""
+    name = provider.partition("-")[0]
+    if provider == "openai-responses":
+        options = {"use_responses_api": True, "reasoning": {"summary": "auto"}, **options}
+    elif provider == "anthropic-thinking":
+        options = {"thinking": {"type": "enabled", "budget_tokens": 1024}, "max_tokens": 2048, **options}
+    elif provider == "google":
+        options = {"include_thoughts": True, **options}
+    return chat_model(
+        name,
+        "scripted",
+        api_key=SECRET,
+        base_url=f"{wire_url}/v1" if name == "openai" else wire_url,
+        max_retries=0,
+        **options,
+    )
+
+
+@pytest.fixture
+def wire() -> Iterator[ProviderWire]:
+    with provider_wire() as server:
+        yield server
+
+
+@pytest.fixture(params=PROVIDERS)
+def provider(request: pytest.FixtureRequest) -> str:
+    """Each wire in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    """A pool over a fresh database that has the checkpointer's tables."""
+    async with open_pool(database_url) as opened:
+        await set_up_checkpoints(opened)
+        yield opened
