@@ -14,7 +14,9 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import tempfile
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
@@ -54,6 +56,17 @@ def empty_redis(redis_admin: SyncRedis) -> Iterator[SyncRedis]:
 
 
 @pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that other accounts can enter, as they cannot pytest's own.
+
+    Started by root, PostgreSQL runs as another account.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
+
+
+@pytest.fixture
 async def no_tasks_left() -> AsyncIterator[None]:
     """Afterwards no asyncio task is left that was not there before."""
     before = asyncio.all_tasks()
@@ -73,9 +86,7 @@ async def no_tasks_left() -> AsyncIterator[None]:
 
 
 @pytest.fixture
-async def redis(
-    valkey_url: str, empty_redis: SyncRedis, no_tasks_left: None
-) -> AsyncIterator[Redis]:
+async def redis(valkey_url: str, empty_redis: SyncRedis, no_tasks_left: None) -> AsyncIterator[Redis]:
     """A client with default settings on an empty server; afterwards its connections must be the
     only ones left.
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
-import subprocess
 import time
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
-from pathlib import Path
 from typing import TypeVar
 
+import psutil  # type: ignore[import-untyped]  # it has no types of its own
 from redis import Redis
 
 from resumable_stream.embedded import free_port
@@ -19,6 +17,7 @@ from resumable_stream.embedded import free_port
 __all__ = [
     "alive",
     "connections_of_this_process",
+    "descendants",
     "free_port",
     "keys_without_ttl",
     "processes_naming",
@@ -87,41 +86,24 @@ def connections_of_this_process(admin: Redis) -> dict[str, str]:
 
 
 def _local_ports() -> set[int]:
-    ports = set()
-    for entry in Path("/dev/fd").iterdir():
-        try:
-            with socket.socket(fileno=os.dup(int(entry.name))) as copy:
-                if copy.family in (socket.AF_INET, socket.AF_INET6):
-                    ports.add(copy.getsockname()[1])
-        except OSError:
-            continue  # not a socket
-    return ports
+    return {entry.laddr.port for entry in psutil.Process().net_connections("tcp") if entry.laddr}
 
 
 def alive(pid: int) -> bool:
     """Whether a process is there and does something; one that only waits to be reaped is not."""
-    return pid in _commands()
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def processes_naming(text: str) -> list[int]:
     """The processes with this text in their command line, such as a data folder; not this one."""
-    return [pid for pid, line in _commands().items() if text in line and pid != os.getpid()]
+    running = psutil.process_iter(["cmdline"])
+    found = [one.pid for one in running if text in " ".join(one.info["cmdline"] or ())]
+    return [pid for pid in found if pid != os.getpid() and alive(pid)]
 
 
-def _commands() -> dict[int, str]:
-    """The command lines of all processes, zombies left out."""
-    proc = Path("/proc")
-    if not (proc / "self" / "stat").exists():
-        listing = subprocess.run(["ps", "-eo", "pid=,stat=,args="], capture_output=True, text=True)
-        rows = [line.split(maxsplit=2) for line in listing.stdout.splitlines()]
-        return {int(row[0]): row[-1] for row in rows if not row[1].startswith("Z")}
-    found = {}
-    for folder in proc.glob("[0-9]*"):
-        try:
-            state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
-            line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except (OSError, IndexError):
-            continue  # gone meanwhile
-        if state != "Z":
-            found[int(folder.name)] = line
-    return found
+def descendants(pid: int) -> set[int]:
+    """The children of a process, and theirs."""
+    return {child.pid for child in psutil.Process(pid).children(recursive=True)}

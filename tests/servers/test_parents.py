@@ -44,18 +44,18 @@ def parent(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int, int]]:
             process.kill()
 
 
-def test_servers_end_with_a_parent_that_was_killed_and_start_again_at_once(folder: Path) -> None:
-    with parent(folder) as (process, valkey, postgres):
+def test_servers_end_with_a_parent_that_was_killed_and_start_again_at_once(open_folder: Path) -> None:
+    with parent(open_folder) as (process, valkey, postgres):
         process.send_signal(signal.SIGKILL)
-    with EmbeddedPostgres(folder / "pg") as server, EmbeddedValkey(folder / "valkey"):
+    with EmbeddedPostgres(open_folder / "pg") as server, EmbeddedValkey(open_folder / "valkey"):
         psycopg.connect(server.dsn).close()
         assert not alive(valkey)
         assert not alive(postgres)
-    wait_until_sync(lambda: not processes_naming(str(folder)), what="nothing is left")
+    wait_until_sync(lambda: not processes_naming(str(open_folder)), what="nothing is left")
 
 
-def test_servers_do_not_see_the_ctrl_c_of_a_terminal(folder: Path) -> None:
-    with parent(folder) as (process, valkey, postgres):
+def test_servers_do_not_see_the_ctrl_c_of_a_terminal(open_folder: Path) -> None:
+    with parent(open_folder) as (process, valkey, postgres):
         own = os.getpgid(process.pid)
         assert own not in (os.getpgid(valkey), os.getpgid(postgres))
 

