@@ -95,7 +95,7 @@ async def _dial(redis: Redis, wire: _Wire) -> None:
     connection: AbstractConnection = pool.connection_class(**settings)
     try:
         with anyio.fail_after(CONNECT_TIMEOUT):
-            await connection.connect()  # type: ignore[no-untyped-call] # redis-py has not annotated it
+            await _connect(connection)
         # redis-py has no public way to hand a socket on; these attributes are as old as its asyncio support. Without
         # them its object is a connection that was closed.
         wire.writer = cast("asyncio.StreamWriter", connection._writer)  # noqa: SLF001
@@ -110,6 +110,19 @@ async def _dial(redis: Redis, wire: _Wire) -> None:
         if isinstance(exc, RedisError | OSError):  # of which TimeoutError is one
             raise LogUnavailable("Redis cannot be reached") from exc
         raise
+
+
+async def _connect(connection: AbstractConnection) -> None:
+    """Connect in a task of its own: redis-py uses `wait_for`, which may swallow a cancellation on Python 3.11."""
+    task = asyncio.create_task(connection.connect())  # type: ignore[no-untyped-call] # redis-py has not annotated it
+    try:
+        await asyncio.wait([task])
+    finally:
+        if not task.done():
+            task.cancel()
+            with anyio.CancelScope(shield=True):
+                await asyncio.gather(task, return_exceptions=True)
+    task.result()
 
 
 def _set(event: asyncio.Event, _: BaseException | None) -> None:
