@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from agent.provider_wire import ProviderWire, provider_wire
 from langchain_core.language_models import BaseChatModel
 
+from agent.provider_wire import ProviderWire, provider_wire
 from resumable_stream.agent import chat_model, open_pool, set_up_checkpoints
 from resumable_stream.agent._checkpoint import Pool
 
@@ -28,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.filterwarnings(discouraged))
 
 
-def make_model(wire_url: str, provider: str = "openai", **options: object) -> BaseChatModel:
+def make_model(wire_url: str, provider: str = "openai", **options: Any) -> BaseChatModel:
     """A real client of a provider, set to the local server."""
     name = provider.partition("-")[0]
     if provider == "openai-responses":

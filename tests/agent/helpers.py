@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
 import anyio
-from agent.wire_script import Gate
 from langchain_core.tools import BaseTool, tool
 
 from resumable_stream._events import StreamEvent
 from resumable_stream.agent import LangGraphAgent, Turn
+from support import wait_until
 
 WAIT = 20.0
 
@@ -35,24 +35,20 @@ async def answer(agent: LangGraphAgent, turn: Turn) -> list[StreamEvent]:
             return [event async for event in stream]
 
 
-async def stop_at(
-    stream: AsyncGenerator[StreamEvent, None], gate: Gate | asyncio.Event, events: list[StreamEvent]
+async def stop_when(
+    reached: Callable[[], bool], stream: AsyncGenerator[StreamEvent, None], events: list[StreamEvent]
 ) -> None:
-    """Read a stream into ``events`` until the model or tool waits at the gate, then stop it by cancelling."""
+    """Read a stream into ``events`` until something is so, then stop it by cancelling its scope."""
 
     async def read() -> None:
         async with aclosing(stream):
             async for event in stream:
-                events.append(event)
+                events.append(event)  # noqa: PERF401 - others look at it meanwhile
 
     with anyio.fail_after(WAIT):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(read)
-            if isinstance(gate, Gate):
-                assert await asyncio.to_thread(gate.reached.wait, WAIT)
-            else:
-                await gate.wait()
-            await asyncio.sleep(0)
+            await wait_until(reached)
             tasks.cancel_scope.cancel()
 
 

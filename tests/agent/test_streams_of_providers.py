@@ -5,7 +5,6 @@ from __future__ import annotations
 from agent.conftest import make_model
 from agent.helpers import answer, look_up, new_turn, of_type, text, types
 from agent.provider_wire import Call, ProviderWire, Reply
-
 from resumable_stream.agent import LangGraphAgent, build_graph
 from resumable_stream.agent._checkpoint import Pool
 

@@ -17,12 +17,12 @@ from langgraph.types import StateSnapshot, StateUpdate
 
 from .._errors import StreamFailure
 from .._events import StreamEvent
-from ._checkpoint import Pool, checkpoint_saver
+from ._checkpoint import Pool, checkpoint_saver, settling
 from ._content import whole_characters
 from ._failures import describe, failure_of
 from ._history import RUN, history_of
 from ._protocol import HistoryMessage, Turn
-from ._pump import pumped
+from ._pump import RunTasks, pumped
 from ._repair import change, mend, stopped
 from ._title import title_for
 from ._translate import Translator, answering_nodes
@@ -100,8 +100,9 @@ class LangGraphAgent:
             graph = self._bound()
             messages = await self._ready(graph, self._config(turn.thread_id))
             translator = Translator(self._answering, {one.id for one in messages if one.id})
-            parts = self._run(graph, turn, messages, subgraphs=translator.subgraphs)
-            async with pumped(parts) as reader:
+            tasks = RunTasks()
+            parts = self._run(graph, turn, messages, tasks, subgraphs=translator.subgraphs)
+            async with settling(graph.checkpointer), pumped(parts, tasks) as reader:
                 async for namespace, mode, data in reader:
                     for event in translator.feed(namespace, mode, data):
                         yield event
@@ -176,7 +177,7 @@ class LangGraphAgent:
         return mended
 
     async def _run(
-        self, graph: Graph, turn: Turn, messages: Sequence[AnyMessage], *, subgraphs: bool
+        self, graph: Graph, turn: Turn, messages: Sequence[AnyMessage], tasks: RunTasks, *, subgraphs: bool
     ) -> AsyncGenerator[Part, None]:
         asked = _index(messages, turn.message_id)
         stale = () if asked is None else messages[asked + 1 :]
@@ -185,7 +186,7 @@ class LangGraphAgent:
             context = self._context(turn)
         parts = graph.astream(
             {"messages": [_question(turn), *(RemoveMessage(one.id or "") for one in stale)]},
-            self._config(turn.thread_id),
+            {**self._config(turn.thread_id), "callbacks": [tasks]},
             context=context,
             stream_mode=["messages", "updates"],
             subgraphs=subgraphs,

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import random
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, LiteralString
+from typing import Any, Final, LiteralString
 
 import anyio
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
+
+logger = logging.getLogger(__name__)
 
 Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
 
 _LOCK: Final = 0x636865636B707473
 """Any number that no other program uses for its advisory locks."""
 _LOOK_EVERY: Final = 0.05
+_SETTLE: Final = 5.0
 
 
 def open_pool(
@@ -59,7 +66,57 @@ def open_pool(
     )
 
 
-def checkpoint_saver(pool: Pool, *, state_types: Iterable[type] = ()) -> AsyncPostgresSaver:
+class RunSaver(AsyncPostgresSaver):
+    """A checkpointer that knows whether a write is still under way.
+
+    LangGraph saves what a cancelled task had written without waiting for it, and so after the run is over.
+    """
+
+    def __init__(self, pool: Pool, *, serde: SerializerProtocol) -> None:
+        super().__init__(pool, serde=serde)
+        self._under_way = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+
+    def aput_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> Coroutine[Any, Any, None]:
+        """Save writes of a task. Counted from the call on, not from the first step of the coroutine."""
+        self._under_way += 1
+        self._quiet.clear()
+        return self._counted(super().aput_writes(config, writes, task_id, task_path))
+
+    async def _counted(self, write: Coroutine[Any, Any, None]) -> None:
+        try:
+            await write
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._quiet.set()
+
+    async def settled(self) -> None:
+        """Wait until no write is under way."""
+        await self._quiet.wait()
+
+
+@asynccontextmanager
+async def settling(checkpointer: object) -> AsyncIterator[None]:
+    """Leave the block only when a run's writes are done, or after some seconds; also when cancelled."""
+    try:
+        yield
+    finally:
+        if isinstance(checkpointer, RunSaver):
+            with anyio.CancelScope(shield=True), anyio.move_on_after(_SETTLE) as late:
+                await checkpointer.settled()
+            if late.cancelled_caught:
+                logger.warning("a checkpoint was still being written %s s after its run", _SETTLE)
+
+
+def checkpoint_saver(pool: Pool, *, state_types: Iterable[type] = ()) -> RunSaver:
     """Make a checkpointer. It is cheap: make one for each run, since each does one thing at a time.
 
     What it loads is built from LangChain's messages and plain values only. A blob in the database
@@ -71,7 +128,7 @@ def checkpoint_saver(pool: Pool, *, state_types: Iterable[type] = ()) -> AsyncPo
     """
     allowed = [(kind.__module__, kind.__name__) for kind in state_types]
     serde = JsonPlusSerializer(allowed_msgpack_modules=allowed or None)
-    return AsyncPostgresSaver(pool, serde=serde)
+    return RunSaver(pool, serde=serde)
 
 
 async def set_up_checkpoints(pool: Pool, *, timeout: float = 60.0) -> None:
