@@ -117,11 +117,11 @@ async def _connect(connection: AbstractConnection) -> None:
     task = asyncio.create_task(connection.connect())  # type: ignore[no-untyped-call] # redis-py has not annotated it
     try:
         await asyncio.wait([task])
-    finally:
-        if not task.done():
-            task.cancel()
-            with anyio.CancelScope(shield=True):
-                await asyncio.gather(task, return_exceptions=True)
+    except asyncio.CancelledError:
+        task.cancel()
+        with anyio.CancelScope(shield=True):
+            await asyncio.gather(task, return_exceptions=True)
+        raise
     task.result()
 
 
