@@ -70,9 +70,7 @@ async def test_a_loss_can_be_narrowed_to_a_first_argument(proxy: FaultProxy, red
     await redis.delete("a", "b")
 
 
-async def test_in_a_pipeline_only_the_replies_before_the_lost_one_arrive(
-    proxy: FaultProxy, redis: Redis
-) -> None:
+async def test_in_a_pipeline_only_the_replies_before_the_lost_one_arrive(proxy: FaultProxy, redis: Redis) -> None:
     loss = proxy.drop_reply("INCRBY", nth=2, keep=1)
     async with client(proxy) as victim:
         pipeline = victim.pipeline(transaction=False)
@@ -110,9 +108,7 @@ async def test_odds_and_seed_make_the_same_losses_again(valkey_url: str, redis: 
     assert 0 < sum(runs[0]) < 40
 
 
-async def test_messages_of_a_subscription_are_not_taken_for_replies(
-    proxy: FaultProxy, redis: Redis
-) -> None:
+async def test_messages_of_a_subscription_are_not_taken_for_replies(proxy: FaultProxy, redis: Redis) -> None:
     async with client(proxy) as victim, victim.pubsub() as pubsub:
         await pubsub.subscribe("news")
         assert (await pubsub.get_message(timeout=5) or {})["type"] == "subscribe"
@@ -126,9 +122,7 @@ async def test_messages_of_a_subscription_are_not_taken_for_replies(
         await loss.wait()
 
 
-async def test_a_subscription_in_the_old_protocol_is_left_alone(
-    proxy: FaultProxy, redis: Redis
-) -> None:
+async def test_a_subscription_in_the_old_protocol_is_left_alone(proxy: FaultProxy, redis: Redis) -> None:
     loss = proxy.drop_reply("PING")
     async with client(proxy, protocol=2) as victim, victim.pubsub() as pubsub:
         await pubsub.subscribe("news")
@@ -158,11 +152,7 @@ async def test_what_is_not_redis_passes_untouched() -> None:
             writer.close()
 
 
-COMMANDS = (
-    b"*1\r\n$4\r\nping\r\n"
-    b"*3\r\n$3\r\nSET\r\n$1\r\n*\r\n$9\r\n+OK\r\n$1\r\n\r\n"
-    b"*2\r\n$4\r\nECHO\r\n$0\r\n\r\n"
-)
+COMMANDS = b"*1\r\n$4\r\nping\r\n*3\r\n$3\r\nSET\r\n$1\r\n*\r\n$9\r\n+OK\r\n$1\r\n\r\n*2\r\n$4\r\nECHO\r\n$0\r\n\r\n"
 REPLIES = (
     b"+OK\r\n",
     b"$-1\r\n",
@@ -183,11 +173,7 @@ REPLIES = (
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 def test_heads_are_found_in_pieces_of_any_size(size: int) -> None:
     finder = HeadFinder(commands=True)
-    heads = [
-        head
-        for at in range(0, len(COMMANDS), size)
-        for head in finder.feed(COMMANDS[at : at + size])
-    ]
+    heads = [head for at in range(0, len(COMMANDS), size) for head in finder.feed(COMMANDS[at : at + size])]
     second, third = COMMANDS.index(b"*3"), COMMANDS.index(b"*2")
     assert heads == [
         Head(0, b"*", "PING", b""),
@@ -196,12 +182,6 @@ def test_heads_are_found_in_pieces_of_any_size(size: int) -> None:
     ]
 
     finder, stream = HeadFinder(commands=False), b"".join(REPLIES)
-    heads = [
-        head for at in range(0, len(stream), size) for head in finder.feed(stream[at : at + size])
-    ]
-    assert [stream[head.start : head.start + 1] for head in heads] == [
-        reply[:1] for reply in REPLIES
-    ]
-    assert [head.start for head in heads] == [
-        sum(map(len, REPLIES[:index])) for index in range(len(REPLIES))
-    ]
+    heads = [head for at in range(0, len(stream), size) for head in finder.feed(stream[at : at + size])]
+    assert [stream[head.start : head.start + 1] for head in heads] == [reply[:1] for reply in REPLIES]
+    assert [head.start for head in heads] == [sum(map(len, REPLIES[:index])) for index in range(len(REPLIES))]

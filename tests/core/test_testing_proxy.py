@@ -131,9 +131,7 @@ async def test_reset_peer_is_seen_as_a_reset(proxy: FaultProxy, echo: EchoServer
 
 
 @pytest.mark.parametrize("count", [0, 1, 5, 11])
-async def test_a_cut_after_n_bytes_to_the_client_lets_exactly_n_through(
-    proxy: FaultProxy, count: int
-) -> None:
+async def test_a_cut_after_n_bytes_to_the_client_lets_exactly_n_through(proxy: FaultProxy, count: int) -> None:
     proxy.to_client.cut_after(count)
     async with connected(proxy) as (reader, writer):
         writer.write(b"hello world!")
@@ -143,9 +141,7 @@ async def test_a_cut_after_n_bytes_to_the_client_lets_exactly_n_through(
         assert await reader.readexactly(9) == b"once only"
 
 
-async def test_a_cut_after_n_bytes_to_the_server_lets_exactly_n_through(
-    proxy: FaultProxy, echo: EchoServer
-) -> None:
+async def test_a_cut_after_n_bytes_to_the_server_lets_exactly_n_through(proxy: FaultProxy, echo: EchoServer) -> None:
     proxy.to_server.cut_after(5)
     async with connected(proxy) as (reader, writer):
         writer.write(b"hello world!")
@@ -154,9 +150,7 @@ async def test_a_cut_after_n_bytes_to_the_server_lets_exactly_n_through(
     assert bytes(echo.received) == b"hello"
 
 
-async def test_a_blackhole_swallows_and_keeps_the_connection(
-    proxy: FaultProxy, echo: EchoServer
-) -> None:
+async def test_a_blackhole_swallows_and_keeps_the_connection(proxy: FaultProxy, echo: EchoServer) -> None:
     async with connected(proxy) as (reader, writer):
         proxy.to_server.swallow = True
         writer.write(b"lost")
@@ -172,9 +166,7 @@ async def test_a_blackhole_swallows_and_keeps_the_connection(
     assert proxy.to_client.swallow
 
 
-async def test_held_bytes_arrive_in_order_after_the_release(
-    proxy: FaultProxy, echo: EchoServer
-) -> None:
+async def test_held_bytes_arrive_in_order_after_the_release(proxy: FaultProxy, echo: EchoServer) -> None:
     async with connected(proxy) as (reader, writer):
         proxy.to_client.hold()
         writer.write(b"one ")

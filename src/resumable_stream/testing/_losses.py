@@ -18,9 +18,7 @@ class Loss:
         struck: how often it has struck.
     """
 
-    def __init__(
-        self, command: str, argument: str | None, direction: Direction, *, keep: int = 0
-    ) -> None:
+    def __init__(self, command: str, argument: str | None, direction: Direction, *, keep: int = 0) -> None:
         self._command = command.upper()
         self._argument = None if argument is None else argument.encode()
         self._direction = direction
@@ -33,9 +31,7 @@ class Loss:
         self.struck = 0
 
     @classmethod
-    def once(
-        cls, command: str, argument: str | None, direction: Direction, *, nth: int, keep: int
-    ) -> Loss:
+    def once(cls, command: str, argument: str | None, direction: Direction, *, nth: int, keep: int) -> Loss:
         """Make a rule that strikes the ``nth`` such command from now, then never again."""
         loss = cls(command, argument, direction, keep=keep)
         loss._nth = nth

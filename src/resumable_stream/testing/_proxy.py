@@ -94,7 +94,7 @@ class FaultProxy:
     async def up(self) -> None:
         """Accept connections (again)."""
         if self._server is None:
-            self._server = await asyncio.start_server(self._serve, self.host, self._port)
+            self._server = await asyncio.start_server(self._accept, self.host, self._port)
             self._port = self._server.sockets[0].getsockname()[1]
 
     async def down(self) -> None:
@@ -126,9 +126,7 @@ class FaultProxy:
             loss.stop()
         self._losses.clear()
 
-    def drop_reply(
-        self, command: str, *, argument: str | None = None, nth: int = 1, keep: int = 0
-    ) -> Loss:
+    def drop_reply(self, command: str, *, argument: str | None = None, nth: int = 1, keep: int = 0) -> Loss:
         """Let the server execute the command, lose its reply, and cut the connection.
 
         Args:
@@ -144,9 +142,7 @@ class FaultProxy:
         rng = random.Random(self._rng.random())  # noqa: S311 - as above
         return self._add(Loss.often(command, argument, "to_client", odds=odds, rng=rng))
 
-    def drop_request(
-        self, command: str, *, argument: str | None = None, nth: int = 1, keep: int = 0
-    ) -> Loss:
+    def drop_request(self, command: str, *, argument: str | None = None, nth: int = 1, keep: int = 0) -> Loss:
         """Let the command never reach the server whole, and cut the connection.
 
         Args:
@@ -161,12 +157,14 @@ class FaultProxy:
         self._losses.append(loss)
         return loss
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Not a coroutine: asyncio would make the task, and log an error when it is cancelled.
         self.accepted += 1
-        task = asyncio.current_task()
-        if task is not None:
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        task = asyncio.create_task(self._serve(reader, writer), name="fault proxy connection")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = _Link(writer, self._links)
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT):
@@ -174,12 +172,8 @@ class FaultProxy:
             link.attach(server_writer)
             tracker = Tracker(self._losses, self.commands)
             async with asyncio.TaskGroup() as group:
-                group.create_task(
-                    self._pump(reader, server_writer, link, tracker, direction="to_server")
-                )
-                group.create_task(
-                    self._pump(server_reader, writer, link, tracker, direction="to_client")
-                )
+                group.create_task(self._pump(reader, server_writer, link, tracker, direction="to_server"))
+                group.create_task(self._pump(server_reader, writer, link, tracker, direction="to_client"))
         except (OSError, TimeoutError):
             pass  # the server is away: the client sees its connection closed
         finally:
@@ -250,9 +244,7 @@ class _Link:
                 connection: socket.socket | None = writer.get_extra_info("socket")
                 if connection is not None and connection.fileno() >= 0:
                     # A zero linger time turns the close into an RST.
-                    connection.setsockopt(
-                        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-                    )
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 writer.transport.abort()
             else:
                 writer.close()

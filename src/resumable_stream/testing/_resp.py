@@ -57,10 +57,8 @@ class HeadFinder:
         heads: list[Head] = []
         at = 0
         while at < len(data):
-            if self._bulk_left:
-                at = self._take_bulk(data, at, heads)
-            else:
-                at = self._take_line(data, at, heads)
+            take = self._take_bulk if self._bulk_left else self._take_line
+            at = take(data, at, heads)
         self._offset += len(data)
         return heads
 

@@ -36,13 +36,7 @@ class Gate:
 
 
 Step: TypeAlias = (
-    str
-    | bytes
-    | StreamEvent
-    | Gate
-    | anyio.Event
-    | BaseException
-    | Callable[[], Awaitable[object] | object]
+    str | bytes | StreamEvent | Gate | anyio.Event | BaseException | Callable[[], Awaitable[object] | object]
 )
 """One step of a script; see ``ScriptedSource``."""
 
@@ -133,9 +127,7 @@ class ScriptedSource(AsyncIterator[str | bytes | StreamEvent]):
                     await self._wait(step)
         raise StopAsyncIteration
 
-    async def _wait(
-        self, step: Gate | anyio.Event | Callable[[], Awaitable[object] | object]
-    ) -> None:
+    async def _wait(self, step: Gate | anyio.Event | Callable[[], Awaitable[object] | object]) -> None:
         try:
             if isinstance(step, Gate):
                 await step.passage()
