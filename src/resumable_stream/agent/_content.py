@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -76,8 +77,12 @@ def usage(message: AIMessage) -> dict[str, int] | None:
 
 
 def plain(value: object) -> Any:
-    """The nearest thing that JSON can hold."""
-    return to_jsonable_python(value, fallback=str, inf_nan_mode="strings", bytes_mode="base64")
+    """The nearest thing that strict JSON can hold."""
+    try:
+        text = json.dumps(value, default=lambda other: to_jsonable_python(other, fallback=str))
+    except (TypeError, ValueError, RecursionError):  # odd keys, or it holds itself
+        return str(value)
+    return json.loads(text, parse_constant=str)
 
 
 def whole_characters(text: str) -> str:

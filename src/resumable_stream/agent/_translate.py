@@ -63,17 +63,20 @@ def answering_nodes(graph: Pregel[Any, Any, Any, Any], chosen: Collection[str] |
 
 @dataclass(slots=True)
 class _Growing:
-    """A message whose chunks are coming in."""
+    """A message that has been begun: the node of ``path`` is at it, in a task of LangGraph's."""
 
+    task: str
     path: Path
     ids: set[str] = field(default_factory=set)
     text: list[str] = field(default_factory=list)
 
-    def takes(self, message_id: str | None) -> bool:
-        """Whether a chunk with this id can belong to it: there is one id of LangChain's and one of the provider's."""
-        if message_id is None or message_id in self.ids:
-            return True
-        return all(_made_here(known) != _made_here(message_id) for known in self.ids)
+    def may_go_on_as(self, message_id: str | None) -> bool:
+        """Whether a chunk with a new id can belong to it: there is one id of LangChain's and one of the provider's."""
+        return message_id is None or all(_made_here(one) != _made_here(message_id) for one in self.ids)
+
+    def reads(self, text: str) -> bool:
+        """Whether a message with this text is this one: a node may put what was streamed into a new message."""
+        return "".join(self.text).strip() == text.strip()
 
 
 class Translator:
@@ -87,7 +90,7 @@ class Translator:
     def __init__(self, answering: frozenset[Path], known: Collection[str] = ()) -> None:
         self._answering = answering
         self._graphs = {path[:-1] for path in answering} | {()}
-        self._growing: dict[str, _Growing] = {}
+        self._growing: list[_Growing] = []
         self._done: set[str] = set(known)
         self._calls: set[str] = set()
         self._results: set[str] = set()
@@ -120,23 +123,24 @@ class Translator:
         """Take a chunk, or a whole message of a model that does not stream or of a node that made it itself."""
         if message.id in self._done:
             return
-        growing = self._growing.get(task)
-        if isinstance(message, AIMessageChunk):
-            if growing is None or not growing.takes(message.id):
-                # A second message of the same task without the end of the first: the node tried again.
-                growing = self._growing[task] = _Growing(path)
-                yield _start(message)
-        elif growing is not None and (message.id in growing.ids or text_of(message) == "".join(growing.text)):
-            # What was streamed, once more as a whole, perhaps put into a message of the node's own.
-            growing.ids.add(message.id or "")
-            return
-        else:
-            growing = self._growing[task] = _Growing(path)
+        begun = [one for one in self._growing if one.task == task]
+        growing = next((one for one in begun if message.id in one.ids), None)
+        if not isinstance(message, AIMessageChunk):
+            if growing is None:
+                growing = next((one for one in begun if one.reads(text_of(message))), None)
+            if growing is not None:  # what was streamed, once more as a whole
+                growing.ids.add(message.id or "")
+                return
+        elif growing is None and begun and begun[-1].may_go_on_as(message.id):
+            growing = begun[-1]
+        if growing is None:
+            growing = _Growing(task, path)
+            self._growing.append(growing)
             yield _start(message)
         if message.id:
             growing.ids.add(message.id)
-        yield from _said(message)
         growing.text.append(text_of(message))
+        yield from _said(message)
 
     def _update(self, update: Any, path: Path) -> Iterator[StreamEvent]:
         """Take what a finished node has written."""
@@ -164,20 +168,16 @@ class Translator:
             yield _end(message)
 
     def _was_streamed(self, message: AIMessage, path: Path) -> bool:
-        """Find the chunks of a finished message, and let them go."""
-        here = {task: one for task, one in self._growing.items() if one.path == path}
-        for task, growing in here.items():
-            if message.id in growing.ids:
-                self._done |= growing.ids
-                del self._growing[task]
-                return True
-        # The node has put what was streamed into a new message, perhaps trimmed.
-        for task, growing in here.items():
-            if "".join(growing.text).strip() == text_of(message).strip():
-                self._done |= growing.ids
-                del self._growing[task]
-                return True
-        return False
+        """Find the beginning of a finished message, and let it go."""
+        here = [one for one in self._growing if one.path == path]
+        growing = next((one for one in here if message.id in one.ids), None)
+        if growing is None:
+            growing = next((one for one in here if one.reads(text_of(message))), None)
+        if growing is None:
+            return False
+        self._done |= growing.ids
+        self._growing.remove(growing)
+        return True
 
 
 def _made_here(message_id: str) -> bool:
