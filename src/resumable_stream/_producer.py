@@ -162,7 +162,8 @@ class StreamProducer:
                     return StreamResult(status, last_id, attached=True)
                 raise
             task = asyncio.create_task(_drain(source, writer), name="resumable_stream source")
-            writer.on_interrupt(task.cancel)
+            if not writer.stop_requested:  # else it only closes the source; a task cancelled before it began would not
+                writer.on_interrupt(task.cancel)
             try:
                 await asyncio.wait([task])
             except asyncio.CancelledError as exc:
@@ -223,8 +224,9 @@ async def _drain(source: Source, writer: StreamWriter) -> BaseException | None:
     try:
         iterator = aiter(source)
         try:
-            async for item in iterator:
-                await writer.send(item)
+            if not writer.stop_requested:
+                async for item in iterator:
+                    await writer.send(item)
         finally:
             await _close(iterator)
     except BaseException as exc:  # noqa: BLE001 - handed to the caller of run(), who raises it
