@@ -89,6 +89,36 @@ def test_a_module_of_this_library_that_is_missing_is_not_taken_for_an_extra() ->
     assert "pip install" not in done.stderr
 
 
+@pytest.mark.parametrize(("module", "extra"), [("langchain_anthropic", "anthropic"), ("ddgs", "search")])
+def test_serve_without_the_package_of_a_provider_names_its_extra(
+    module: str, extra: str, configured: pytest.MonkeyPatch
+) -> None:
+    configured.setenv("LLM_PROVIDER", "anthropic")
+    configured.setenv("ANTHROPIC_API_KEY", "hunter2")
+    done = without(module, "serve")
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"resumable-stream: {module} is not installed. Run: pip install 'resumable-stream-redis[{extra}]'\n"
+    )
+
+
+def test_serve_with_a_provider_that_does_not_exist_says_so(
+    configured: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configured.setenv("LLM_PROVIDER", "nobody")
+    assert main(["serve"]) == 2
+    assert "LLM_PROVIDER" in capsys.readouterr().err
+
+
+@pytest.fixture
+def configured(bare: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """The settings that `serve` needs, apart from a provider's."""
+    bare.setenv("REDIS_URL", "redis://localhost:1")
+    bare.setenv("DATABASE_URL", "postgresql://localhost:1/x")
+    bare.setenv("LLM_MODEL", "any")
+    return bare
+
+
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     """No settings from outside."""
@@ -147,3 +177,15 @@ def test_a_data_folder_that_cannot_be_made_is_told(tmp_path: Path, capsys: pytes
     (tmp_path / "file").touch()
     assert main(["demo", "--data-dir", str(tmp_path / "file" / "x")]) == 1
     assert "cannot use the data folder" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's servers run as another account")
+def test_a_data_folder_that_the_servers_cannot_enter_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "closed").mkdir(mode=0o700)
+    folder = str(tmp_path / "closed" / "demo")
+    assert main(["demo", "--port", "0", "--data-dir", folder]) == 1
+    message = capsys.readouterr().err
+    assert "PostgreSQL does not run as root" in message
+    assert "Traceback" not in message

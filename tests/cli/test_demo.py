@@ -175,3 +175,14 @@ def test_port_0_takes_any_free_port(start_demo: StartDemo, http: httpx.Client) -
     assert http.get(f"{demo.address}/readyz").json()["status"] == "ready"
     demo.send(signal.SIGHUP)
     assert demo.wait_for_end() == 0
+
+
+def test_a_wrong_setting_in_the_environment_is_told_and_leaves_nothing(
+    start_demo: StartDemo, open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAM_TTL_SECONDS", "a while")
+    demo = start_demo()
+    assert demo.wait_for_end() == 2
+    assert "STREAM_TTL_SECONDS" in demo.output
+    assert "Traceback" not in demo.output
+    assert processes_naming(str(open_folder)) == []

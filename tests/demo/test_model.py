@@ -17,6 +17,8 @@ from langchain_core.messages import (
 )
 from langchain_core.runnables import Runnable
 
+from resumable_stream.agent import build_graph
+from resumable_stream.agent._summary import SummaryOptions
 from resumable_stream.demo import ScriptedChatModel, ScriptedError, script, search_tool
 
 
@@ -131,6 +133,17 @@ async def test_as_a_title_model_it_gives_a_short_title() -> None:
 async def test_as_a_summary_model_it_names_what_was_said() -> None:
     message = await fast(task="summary").ainvoke("one thing")
     assert message.text == "Earlier in this conversation: “One thing”."
+
+
+async def test_a_long_conversation_is_summarised_for_the_model_and_goes_on() -> None:
+    options = SummaryOptions(trigger_messages=4, keep_messages=2)
+    summariser = fast(task="summary")
+    graph = build_graph(fast(), summary=options, summary_model=summariser)
+    state: dict[str, Any] = {"messages": []}
+    for prompt in ("one thing", "another", "how does stop work?", "and a lease?"):
+        state = await graph.ainvoke({"messages": [*state["messages"], HumanMessage(prompt)]})
+        assert state["messages"][-1].text == "".join(script(prompt))
+    assert len(state["messages"]) == 8
 
 
 async def test_a_langgraph_agent_runs_the_tool_and_answers_from_the_documentation() -> None:

@@ -88,5 +88,8 @@ def test_a_title_is_the_first_words_of_the_message() -> None:
     assert len(title("x" * 500)) == 60
 
 
-def test_a_summary_names_the_earlier_messages() -> None:
-    assert summary(["one thing", "", "another"]) == ("Earlier in this conversation: “One thing”, “Another”.")
+def test_a_summary_names_the_earlier_questions_and_grows() -> None:
+    first = summary("Old notes:\n(none)\n\nSaid since:\nUser: one thing\nAssistant: yes\nUser: two")
+    assert first == "Earlier in this conversation: “One thing”, “Two”."
+    second = summary(f"Old notes:\n{first}\n\nSaid since:\nUser: three")
+    assert second == "Earlier in this conversation: “One thing”, “Two”, “Three”."

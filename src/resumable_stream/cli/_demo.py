@@ -12,10 +12,11 @@ from typing import Final, Protocol
 from starlette.types import ASGIApp
 
 from ..agent import LangGraphAgent, build_graph, open_pool, set_up_checkpoints
-from ..app import create_app, load_settings
+from ..app import SettingsError, create_app, load_settings
 from ..demo import ScriptedChatModel, search_tool
 from ..embedded import EmbeddedPostgres, EmbeddedServer, EmbeddedValkey
 from ._data_dir import data_folder, default_data_dir
+from ._errors import CommandError
 from ._serving import address_of, listening, serve_until_stopped
 from ._stopping import stoppable
 
@@ -39,7 +40,7 @@ def run_demo(*, host: str, port: int, data_dir: Path | None, say: Say) -> None:
     """Run the demo until SIGINT or SIGTERM. No process is left when it returns.
 
     Raises:
-        CommandError: the data folder or the port will not do.
+        CommandError: the data folder, the port or a setting of the environment will not do.
         EmbeddedServerError: a server did not start.
     """
     with (
@@ -85,12 +86,15 @@ def _started(server: EmbeddedServer, say: Say) -> Iterator[None]:
 
 @asynccontextmanager
 async def _open_app(valkey: EmbeddedValkey, postgres: EmbeddedPostgres) -> AsyncIterator[ASGIApp]:
-    settings = load_settings(
-        _env_file=None,  # what stands in the current folder is for other programs
-        redis_url=valkey.url,
-        database_url=postgres.dsn,
-        shutdown_grace_seconds=1.0,
-    )
+    try:
+        settings = load_settings(
+            _env_file=None,  # what stands in the current folder is for other programs
+            redis_url=valkey.url,
+            database_url=postgres.dsn,
+            shutdown_grace_seconds=1.0,
+        )
+    except SettingsError as error:
+        raise CommandError(str(error), code=2) from None
     async with open_pool(postgres.dsn, max_size=4) as pool:
         await set_up_checkpoints(pool)
         graph = build_graph(

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 
 from starlette.types import ASGIApp
 
-from ..app import SettingsError, create_app, load_settings
+from ..agent import chat_model, web_search_tool
+from ..app import Settings, SettingsError, create_app, load_settings
 from ._errors import CommandError
 from ._serving import address_of, listening, serve_until_stopped
 from ._stopping import stoppable
@@ -18,12 +19,14 @@ def run_server(*, host: str, port: int, say: Callable[[str], None]) -> None:
 
     Raises:
         CommandError: the settings or the port will not do.
-        ModuleNotFoundError: the package of the chosen provider is missing.
+        ModuleNotFoundError: the package of the provider or of the search is missing.
     """
     try:
-        app = create_app(load_settings())
+        settings = load_settings()
+        app = create_app(settings)
     except SettingsError as error:
         raise CommandError(str(error), code=2) from None
+    _check_packages(settings)
 
     @asynccontextmanager
     async def open_app() -> AsyncIterator[ASGIApp]:
@@ -37,3 +40,17 @@ def run_server(*, host: str, port: int, say: Callable[[str], None]) -> None:
             on_started=lambda: say(f"The chat is at {address_of(listener)}"),
             quiet=False,
         )
+
+
+def _check_packages(settings: Settings) -> None:
+    """Make once what the app will make of other people's packages.
+
+    There, the reason of a failure would stand in a traceback.
+    """
+    provider, model = settings.llm_provider, settings.llm_model or ""
+    try:
+        chat_model(provider, model, api_key=settings.api_key, base_url=settings.llm_base_url)
+    except ValueError:  # its text may hold what was given
+        raise CommandError("LLM_PROVIDER and LLM_MODEL do not name a model that can be used.", code=2) from None
+    if settings.web_search:
+        web_search_tool(tavily_api_key=settings.tavily_api_key)

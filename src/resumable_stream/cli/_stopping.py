@@ -40,12 +40,8 @@ class StopWish:
         if self._requested:
             raise StopRequested
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._requested:
-            # The second time it cannot wait; but cleaning up must not be disturbed by a third.
-            for other in _SIGNALS:
-                signal.signal(other, signal.SIG_IGN)
-            raise KeyboardInterrupt
+    def request(self) -> None:
+        """Wish for the end."""
         self._requested = True
         if self.on_request is not None:
             self.on_request()
@@ -59,9 +55,18 @@ def stoppable() -> Iterator[StopWish]:
     left behind. A second signal does, as ``KeyboardInterrupt``. Only for the main thread.
     """
     wish = StopWish()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if wish.requested:
+            # The second time it cannot wait; but cleaning up must not be disturbed by a third.
+            for other in _SIGNALS:
+                signal.signal(other, signal.SIG_IGN)
+            raise KeyboardInterrupt
+        wish.request()
+
     # What the shell has switched off stays off, as for `nohup`.
     wanted = [one for one in _SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
-    before = {one: signal.signal(one, wish._on_signal) for one in wanted}  # noqa: SLF001 - a pair
+    before = {one: signal.signal(one, on_signal) for one in wanted}
     try:
         yield wish
     except StopRequested:

@@ -71,7 +71,7 @@ class ScriptedChatModel(BaseChatModel):
 
     Attributes:
         task: ``chat``; ``title`` answers with a short title for the last human message;
-            ``summary`` with a summary of all that it is given.
+            ``summary`` with a summary of what it lists.
         tokens_per_second: the pace; 0 means without any pause.
         silence: seconds that "silent" waits.
     """
@@ -166,7 +166,7 @@ class ScriptedChatModel(BaseChatModel):
         if self.task == "title":
             return _Reply(tuple(tokens(title(prompt))))
         if self.task == "summary":
-            return _Reply(tuple(tokens(summary([str(one.text) for one in messages]))))
+            return _Reply(tuple(tokens(summary(prompt))))
         results = [one for one in messages[last:] if isinstance(one, ToolMessage)]
         if results:
             found = str(results[-1].text) if results[-1].status == "success" else ""

@@ -62,10 +62,16 @@ def title(message: str) -> str:
     return (text[:1].upper() + text[1:])[:60] or "New conversation"
 
 
-def summary(messages: list[str]) -> str:
-    """A few sentences in place of earlier messages."""
-    subjects = [f"“{title(message)}”" for message in messages if message.strip()]
-    return "Earlier in this conversation: " + ", ".join(subjects[-12:]) + "."
+def summary(request: str) -> str:
+    """A sentence in place of earlier messages.
+
+    Args:
+        request: old notes, as made here, then lines that begin with ``User:``; any other text is
+            one message.
+    """
+    said = re.findall(r"^User: (.*)", request, re.MULTILINE)
+    subjects = [*re.findall("“(.*?)”", request), *map(title, said)] or [title(request)]
+    return "Earlier in this conversation: " + ", ".join(f"“{one}”" for one in subjects[-12:]) + "."
 
 
 def search_query(prompt: str) -> str:
