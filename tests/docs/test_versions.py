@@ -1,0 +1,34 @@
+"""The version is one, wherever it stands."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from datetime import date
+
+import resumable_stream
+from docs.pages import ROOT
+
+
+def test_package_metadata_and_changelog_have_the_same_version() -> None:
+    metadata = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert metadata["project"]["version"] == resumable_stream.__version__
+    assert _releases()[0][0] == resumable_stream.__version__
+
+
+def test_the_changelog_lists_releases_from_the_newest_with_their_dates() -> None:
+    dates = [date.fromisoformat(day) for _, day in _releases()]
+    assert dates == sorted(dates, reverse=True)
+
+
+def test_the_changelog_names_the_layout_of_the_keys() -> None:
+    from resumable_stream._log import LAYOUT
+
+    assert f"`{LAYOUT}`" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def _releases() -> list[tuple[str, str]]:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    releases: list[tuple[str, str]] = re.findall(r"^## \[([^]]+)\] - (\S+)$", text, re.MULTILINE)
+    assert releases
+    return releases
