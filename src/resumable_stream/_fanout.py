@@ -164,7 +164,7 @@ class Feed:
             events = parse_message(payload)
         except (ValueError, LookupError, TypeError, HiredisError):  # not ours: the log knows better
             events = None
-        if events is None or self.peek is None or not self.ready.is_set():
+        if not events or self.peek is None or not self.ready.is_set():
             self.kick()
             return
         head = self.head.sequence if self.head is not None else 0
