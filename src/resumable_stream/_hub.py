@@ -9,7 +9,7 @@ from typing import Final, Self
 import anyio
 
 from ._errors import ConsumerClosed, LogUnavailable, StreamLost, StreamNotFound
-from ._events import GAP, RESET, EventID, StreamEvent
+from ._events import END, GAP, RESET, EventID, Status, StreamEvent
 from ._fanout import ATTACH_TIMEOUT, LINGER, Feed
 from ._links import backoff
 from ._log import Log
@@ -74,6 +74,8 @@ class Viewer:
                 if segment.events and segment.first > sequence:
                     return self._skip_to(segment.first, segment.events[0])
                 if not segment.events and feed.final is None:
+                    if feed.vanished:
+                        return self._after_the_log()
                     feed.kick()
                     segment = None
             if segment is not None and segment.events:
@@ -91,6 +93,16 @@ class Viewer:
             _raise_failure(feed)
             if not await feed.wait(deadline):
                 return IDLE
+
+    def _after_the_log(self) -> Span | None:
+        """What a viewer gets whose next event went away with the log: the window behind a gap, or an end."""
+        segment = self._feed.find(self._feed.first)
+        if segment is not None:
+            return self._skip_to(segment.first, segment.events[0])
+        if self._final_sent:
+            return None
+        self._final_sent = True
+        return Span.of(StreamEvent(END, {"status": Status.LOST.value}))
 
     def _skip_to(self, first: int, event: StreamEvent) -> Span:
         missed = first - 1 - self._position
