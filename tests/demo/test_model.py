@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -152,3 +154,9 @@ async def test_a_langgraph_agent_runs_the_tool_and_answers_from_the_documentatio
     kinds = [message.type for message in state["messages"]]
     assert kinds == ["human", "ai", "tool", "ai"]
     assert state["messages"][-1].text == "".join(script("search for the lease", found=state["messages"][2].text))
+
+
+def test_without_its_extra_the_room_names_the_line_that_installs_it() -> None:
+    code = "import sys; sys.modules['langchain_core'] = None; import resumable_stream.demo"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "Run: pip install 'resumable-stream-redis[demo]'" in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -49,6 +50,8 @@ def run_demo(*, host: str, port: int, data_dir: Path | None, say: Say) -> None:
         listening(host, port) as listener,
     ):
         folder.announce(address_of(listener))
+        # It warns of each query that a stop has cut short.
+        logging.getLogger("psycopg").setLevel(logging.ERROR)
         say(f"  Data folder  {folder.path}")
         # A new password for each start keeps other users of this machine out of the streams.
         valkey = EmbeddedValkey(folder.path / "valkey", appendonly=True, password=secrets.token_hex(16))
