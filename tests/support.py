@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 import psutil  # type: ignore[import-untyped]  # it has no types of its own
 from redis import Redis
@@ -28,7 +28,15 @@ __all__ = [
 T = TypeVar("T")
 
 
-async def wait_until(predicate: Callable[[], T | Awaitable[T]], *, timeout: float = 10.0, what: str = "") -> T:
+@overload
+async def wait_until(predicate: Callable[[], Awaitable[T]], *, timeout: float = 10.0, what: str = "") -> T: ...
+
+
+@overload
+async def wait_until(predicate: Callable[[], T], *, timeout: float = 10.0, what: str = "") -> T: ...
+
+
+async def wait_until(predicate: Callable[[], Any], *, timeout: float = 10.0, what: str = "") -> Any:
     """Return the first true value of ``predicate``, called again and again.
 
     Args:

@@ -9,6 +9,8 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+_DIRECTIVE = re.compile(r"::: |--8<-- |    (options|members|heading_level|show_)")
+
 
 @dataclass(frozen=True, slots=True)
 class Section:
@@ -36,13 +38,15 @@ def documentation() -> Iterator[Section]:
 
 
 def sections(page: str, markdown: str) -> Iterator[Section]:
-    """Cut one page at its headings. Sections without a text are left out."""
+    """Cut one page at its headings. Sections without a text, comments and directives are left out."""
     title, heading = "", ""
     prose, code = list[str](), list[str]()
     fenced = False
     for line in [*markdown.splitlines(), "# "]:  # a last heading closes the last section
         if line.lstrip().startswith(("```", "~~~")):
             fenced = not fenced
+            continue
+        if not fenced and _DIRECTIVE.match(line):
             continue
         mark = None if fenced else re.fullmatch(r"(#{1,6})\s+(.*)", line)
         if mark is None:
@@ -76,6 +80,7 @@ def _pages(folder: Traversable, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _plain(markdown: str) -> str:
-    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", markdown)
+    text = re.sub(r"<!--.*?-->", " ", markdown, flags=re.DOTALL)
+    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
     text = re.sub(r"^\s*([-+*]|\d+\.|>|\|[-:| ]+\|$)\s*", "", text, flags=re.MULTILINE)
     return " ".join(re.sub(r"[`*|]+", " ", text).split())
