@@ -99,10 +99,11 @@ async def _dial(redis: Redis, wire: _Wire) -> None:
         # redis-py has no public way to hand a socket on; these attributes are as old as its asyncio support. Without
         # them its object is a connection that was closed.
         wire.writer = cast("asyncio.StreamWriter", connection._writer)  # noqa: SLF001
+        reader = cast("asyncio.StreamReader", connection._reader)  # noqa: SLF001
         connection._writer = connection._reader = None  # noqa: SLF001
         wire.transport = cast("asyncio.Transport", wire.writer.transport)
         wire.transport.set_protocol(wire)
-        if wire.transport.is_closing():  # its end may have been told to the protocol before
+        if wire.transport.is_closing() or reader.at_eof():  # its end may have been told to the protocol before
             raise ConnectionResetError("the server closed the connection")
     except BaseException as exc:
         with anyio.CancelScope(shield=True), contextlib.suppress(RedisError, OSError):

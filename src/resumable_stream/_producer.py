@@ -13,11 +13,12 @@ from typing import Final, Self
 import anyio
 from redis.asyncio import Redis
 
+from ._committer import Committer, WriterOptions
 from ._errors import LogUnavailable, StreamError, StreamExists, StreamFailure
 from ._events import EventID, Status, StreamEvent
 from ._log import RETENTION, Log, Names
 from ._waiting import wait_for_end
-from ._writer import StreamWriter, WriterOptions
+from ._writer import StreamWriter
 
 logger: Final = logging.getLogger("resumable_stream")
 
@@ -111,17 +112,17 @@ class StreamProducer:
             StreamFenced, StreamLost: another claim took the stream, or it vanished.
             LogUnavailable: Redis cannot be reached, or was away longer than the outage timeout.
         """
-        async with self._claimed(stream_id) as writer:
+        async with self._claimed(stream_id) as committer:
             scope = anyio.CancelScope()
             try:
                 with scope:
-                    writer.on_interrupt(scope.cancel)
-                    yield writer
+                    committer.on_interrupt(scope.cancel)
+                    yield StreamWriter(committer)
             except BaseException as exc:
-                await _conclude(writer, exc)
+                await _conclude(committer, exc)
                 raise
-            stopped = writer.stop_requested and scope.cancelled_caught
-            if (error := await _conclude(writer, None, stopped=stopped)) is not None:
+            stopped = committer.stop_requested and scope.cancelled_caught
+            if (error := await _conclude(committer, None, stopped=stopped)) is not None:
                 raise error
 
     async def run(
@@ -154,26 +155,28 @@ class StreamProducer:
             raise TypeError("a source is an async iterable, such as what an async generator function returns")
         async with contextlib.AsyncExitStack() as stack:
             try:
-                writer = await stack.enter_async_context(self._claimed(stream_id))
+                committer = await stack.enter_async_context(self._claimed(stream_id))
             except BaseException as exc:
                 await _close(source)
                 if attach and isinstance(exc, StreamExists):
                     status, last_id = await wait_for_end(self._log, stream_id)
                     return StreamResult(status, last_id, attached=True)
                 raise
-            task = asyncio.create_task(_drain(source, writer), name="resumable_stream source")
-            if not writer.stop_requested:  # else it only closes the source; a task cancelled before it began would not
-                writer.on_interrupt(task.cancel)
+            task = asyncio.create_task(_drain(source, StreamWriter(committer)), name="resumable_stream source")
+            if (
+                not committer.stop_requested
+            ):  # else _drain only closes the source
+                committer.on_interrupt(task.cancel)
             try:
                 await asyncio.wait([task])
             except asyncio.CancelledError as exc:
                 task.cancel()
-                await _conclude(writer, exc, task, cancelled_as=cancelled_as)
+                await _conclude(committer, exc, task, cancelled_as=cancelled_as)
                 raise
-            error = await _conclude(writer, None, task, stopped=writer.stop_requested)
+            error = await _conclude(committer, None, task, stopped=committer.stop_requested)
             if error is not None:
                 raise error
-            return StreamResult(writer.status, writer.last_id)
+            return StreamResult(committer.status, committer.last_id)
 
     async def cancel(self, stream_id: str) -> bool:
         """Ask a stream to stop, from any process. Its producer closes the source and ends it as ``cancelled``.
@@ -205,18 +208,18 @@ class StreamProducer:
             return await log.delete(names)
 
     @contextlib.asynccontextmanager
-    async def _claimed(self, stream_id: str) -> AsyncIterator[StreamWriter]:
+    async def _claimed(self, stream_id: str) -> AsyncIterator[Committer]:
         names = Names.of(stream_id)
         options = self._options
         async with self._log as log:
             claim = await log.claim(names, stream_id=stream_id, lease=options.lease, retention=options.retention)
-            writer = StreamWriter(log, names, stream_id, claim, options)
-            writer.start()
+            committer = Committer(log, names, stream_id, claim, options)
+            committer.start()
             try:
-                yield writer
+                yield committer
             finally:
                 with anyio.CancelScope(shield=True):
-                    await writer.aclose()
+                    await committer.aclose()
 
 
 async def _drain(source: Source, writer: StreamWriter) -> BaseException | None:
@@ -241,7 +244,7 @@ async def _close(source: object) -> None:
 
 
 async def _conclude(
-    writer: StreamWriter,
+    committer: Committer,
     exc: BaseException | None,
     task: asyncio.Task[BaseException | None] | None = None,
     *,
@@ -253,10 +256,10 @@ async def _conclude(
         if task is not None:
             await asyncio.wait([task], timeout=CLOSE_TIMEOUT)
             if not task.done():
-                logger.warning("stream %s: its source does not stop; ending the stream", writer.stream_id)
+                logger.warning("stream %s: its source does not stop; ending the stream", committer.stream_id)
             elif exc is None:
                 exc = task.result()
-        if writer.error is not None:
+        if committer.error is not None:
             status, data = (
                 Status.FAILED,
                 {"code": "log_unavailable", "message": "The stream could not be written."},
@@ -275,15 +278,15 @@ async def _conclude(
                 {"code": "error", "message": "The answer could not be completed."},
             )
         try:
-            await writer.finish(status, data)
+            await committer.finish(status, data)
         except (StreamError, LogUnavailable) as error:
             if exc is None or stopped:
                 exc = error
             else:
-                logger.warning("stream %s: its end was not written: %s", writer.stream_id, error)
+                logger.warning("stream %s: its end was not written: %s", committer.stream_id, error)
         if task is not None and not task.done():
             await asyncio.wait([task])
             exc = exc or task.result()
-    if writer.error is not None:
-        return writer.error
+    if committer.error is not None:
+        return committer.error
     return None if stopped else exc

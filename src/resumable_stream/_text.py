@@ -1,0 +1,34 @@
+"""Tokens that may end inside a character, made into text."""
+
+from __future__ import annotations
+
+import codecs
+
+
+class TextJoiner:
+    """Makes text of tokens that may end inside a character: bytes inside UTF-8, str inside a surrogate pair."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._half = ""
+
+    def feed(self, token: str | bytes) -> str:
+        """The text that is whole with this token; what is not stays back."""
+        if isinstance(token, bytes):
+            return self._take_half() + self._decoder.decode(token)
+        text = self._decoder.decode(b"", final=True) + self._half + token
+        self._half = ""
+        if text and "\ud800" <= text[-1] <= "\udbff":
+            text, self._half = text[:-1], text[-1]
+        if not text.isascii():
+            # Halves that meet become the character that they stand for; a half alone stays as it is.
+            text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+        return text
+
+    def finish(self) -> str:
+        """What stayed back: U+FFFD for incomplete UTF-8, a lone surrogate as it is."""
+        return self._decoder.decode(b"", final=True) + self._take_half()
+
+    def _take_half(self) -> str:
+        half, self._half = self._half, ""
+        return half
