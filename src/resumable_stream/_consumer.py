@@ -71,7 +71,7 @@ class StreamConsumer:
             await hub.aclose()
             await self._log.__aexit__(kind, exc, tb)
 
-    async def attach(self, stream_id: str, *, after: EventID | str | None = None) -> Viewer:
+    async def attach(self, stream_id: str, *, after: EventID | str | None = None, wait: float = 0.0) -> Viewer:
         """Begin to read; the viewer is an async context manager and says whether there is anything to send.
 
         This is what `events`, `frames` and `asgi.EventStreamResponse` are made of; its errors are theirs.
@@ -79,9 +79,11 @@ class StreamConsumer:
         if self._hub is None:
             raise ConsumerClosed("enter the consumer first: `async with StreamConsumer(redis) as consumer`")
         Names.of(stream_id)
-        return await self._hub.attach(stream_id, parse_cursor(after))
+        return await self._hub.attach(stream_id, parse_cursor(after), wait)
 
-    async def events(self, stream_id: str, *, after: EventID | str | None = None) -> AsyncGenerator[StreamEvent, None]:
+    async def events(
+        self, stream_id: str, *, after: EventID | str | None = None, wait: float = 0.0
+    ) -> AsyncGenerator[StreamEvent, None]:
         """The events after a cursor, each exactly once and in order, ending with the terminal event.
 
         Redis going away for a while is waited out. What is lost for good is told by a ``gap`` event (some are missing,
@@ -92,13 +94,14 @@ class StreamConsumer:
             stream_id: the stream.
             after: the id of the last event that the reader has; ``None`` or ``""`` for the whole stream. Past the
                 terminal event nothing is left and the iterator ends.
+            wait: seconds to wait for a stream that is not there yet, for readers that may come before the producer.
 
         Raises:
-            StreamNotFound: there is no such stream.
+            StreamNotFound: there is no such stream, nor was there within ``wait`` seconds.
             EventIDError: the cursor is malformed.
             LogUnavailable: Redis cannot be reached when the reading begins.
         """
-        async with await self.attach(stream_id, after=after) as viewer:
+        async with await self.attach(stream_id, after=after, wait=wait) as viewer:
             while (span := await viewer.advance()) is not None:
                 for event in span.events:
                     yield event
@@ -111,6 +114,7 @@ class StreamConsumer:
         dialect: Dialect = EVENT_SOURCE,
         keep_alive: float = KEEP_ALIVE_INTERVAL,
         max_age: float | None = None,
+        wait: float = 0.0,
     ) -> AsyncGenerator[bytes, None]:
         """The same as SSE frames, one event each, with keep-alive comments where nothing happens.
 
@@ -121,11 +125,12 @@ class StreamConsumer:
             keep_alive: seconds of silence after which a comment is sent.
             max_age: seconds after which the iterator ends at a frame boundary, shortened at random by up to a fifth,
                 so that clients who resume are spread over servers and time. ``None``: only with the stream.
+            wait: seconds to wait for a stream that is not there yet.
 
         Raises:
             StreamNotFound, EventIDError, LogUnavailable: as `events`, before the first frame.
         """
-        async with await self.attach(stream_id, after=last_event_id) as viewer:
+        async with await self.attach(stream_id, after=last_event_id, wait=wait) as viewer:
             async for span in spans(viewer, keep_alive=keep_alive, max_age=max_age):
                 if span is IDLE:
                     yield KEEP_ALIVE

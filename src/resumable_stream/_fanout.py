@@ -41,6 +41,8 @@ class Feed:
         epoch: grows when what was delivered turned out not to be in the log any more; viewers start over.
         head: the last event that is known; ``None`` before the first.
         final: an end that stands in no log, for a stream that vanished before it had one.
+        patience: until when (in loop time) a stream that is not there may still be claimed.
+        missing: whether the stream was looked for and was not there.
         vanished: whether the stream was seen to be gone; the feed serves those who watch it, and nobody else.
     """
 
@@ -50,6 +52,8 @@ class Feed:
         self.epoch = 0
         self.head: EventID | None = None
         self.final: StreamEvent | None = None
+        self.patience = 0.0
+        self.missing = False
         self.vanished = False
         self.viewers = 0
         self.peek: Peek | None = None
@@ -194,8 +198,11 @@ class Feed:
                 pause = backoff(attempt)
                 attempt += 1
             except StreamNotFound as exc:
-                self._fail(exc)
-                return
+                self.missing = True
+                pause = self.patience - asyncio.get_running_loop().time()
+                if pause <= 0:
+                    self._fail(exc)
+                    return
             except Exception as exc:
                 logger.exception("stream %s cannot be read", self.stream_id)
                 self._fail(exc)

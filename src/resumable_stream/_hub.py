@@ -122,8 +122,13 @@ class Hub:
         self._retired: set[Feed] = set()
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def attach(self, stream_id: str, after: EventID | None) -> Viewer:
+    async def attach(self, stream_id: str, after: EventID | None, wait: float = 0.0) -> Viewer:
         """Begin to watch a stream after a cursor, or from its first event.
+
+        Args:
+            stream_id: the stream.
+            after: the cursor.
+            wait: seconds to wait for the stream to be claimed where it is not there yet.
 
         Raises:
             StreamNotFound: there is no such stream.
@@ -136,14 +141,17 @@ class Hub:
         if feed is None:
             feed = self._feeds[stream_id] = Feed(self._log, stream_id, after)
         feed.viewers += 1
+        feed.patience = max(feed.patience, asyncio.get_running_loop().time() + wait)
         if (timer := self._lingering.pop(feed, None)) is not None:
             timer.cancel()
         try:
-            with anyio.move_on_after(ATTACH_TIMEOUT):
+            with anyio.move_on_after(ATTACH_TIMEOUT + wait):
                 await feed.ready.wait()
                 placed = after is None or await feed.places(after)
                 _raise_failure(feed)
                 return Viewer(self, feed, after, placed=placed)
+            if feed.missing:
+                raise StreamNotFound(stream_id, "there is no such stream")
             raise LogUnavailable("Redis did not answer in time")
         except BaseException:
             self.detach(feed)

@@ -104,6 +104,7 @@ async def _dial(redis: Redis, wire: _Wire) -> None:
         wire.transport = cast("asyncio.Transport", wire.writer.transport)
         wire.transport.set_protocol(wire)
         if wire.transport.is_closing() or reader.at_eof():  # its end may have been told to the protocol before
+            wire.transport.abort()
             raise ConnectionResetError("the server closed the connection")
     except BaseException as exc:
         with anyio.CancelScope(shield=True), contextlib.suppress(RedisError, OSError):

@@ -163,9 +163,7 @@ class StreamProducer:
                     return StreamResult(status, last_id, attached=True)
                 raise
             task = asyncio.create_task(_drain(source, StreamWriter(committer)), name="resumable_stream source")
-            if (
-                not committer.stop_requested
-            ):  # else _drain only closes the source
+            if not committer.stop_requested:  # else _drain only closes the source
                 committer.on_interrupt(task.cancel)
             try:
                 await asyncio.wait([task])

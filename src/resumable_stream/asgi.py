@@ -44,6 +44,7 @@ class EventStreamResponse:
         keep_alive: seconds of silence after which a comment is sent.
         max_age: seconds until the response ends for the client to come back, shortened at random by up to a fifth.
         send_timeout: seconds that one write may take before the client is cut.
+        wait: seconds to wait for a stream that is not there yet, before the 404: `EventSource` takes that as final.
         headers: more response headers, as pairs of bytes with lower-case names.
         closing: once set, the response ends at the next frame boundary, without a terminal event.
     """
@@ -58,6 +59,7 @@ class EventStreamResponse:
         keep_alive: float = KEEP_ALIVE_INTERVAL,
         max_age: float | None = MAX_AGE,
         send_timeout: float = SEND_TIMEOUT,
+        wait: float = 0.0,
         headers: Iterable[tuple[bytes, bytes]] = (),
         closing: asyncio.Event | None = None,
     ) -> None:
@@ -68,6 +70,7 @@ class EventStreamResponse:
         self._keep_alive = keep_alive
         self._max_age = max_age
         self._send_timeout = send_timeout
+        self._wait = wait
         self._headers = [*HEADERS, *headers]
         self._closing = closing
 
@@ -77,7 +80,7 @@ class EventStreamResponse:
         if cursor is None:
             cursor = cursor_of(scope)
         try:
-            viewer = await self._consumer.attach(self._stream_id, after=cursor)
+            viewer = await self._consumer.attach(self._stream_id, after=cursor, wait=self._wait)
         except StreamNotFound:
             await _refuse(send, 404, "stream_not_found", "There is no such stream.")
         except EventIDError:
@@ -88,8 +91,9 @@ class EventStreamResponse:
             await _refuse(send, 503, "log_unavailable", "Streams cannot be read now. Try again soon.")
         else:
             async with viewer:
-                if viewer.nothing_to_send:
-                    await _start(send, 204, self._headers[1:])
+                if viewer.nothing_to_send or scope["method"] == "HEAD":
+                    status = 204 if viewer.nothing_to_send else 200
+                    await _start(send, status, self._headers[1:] if viewer.nothing_to_send else self._headers)
                     await send({"type": "http.response.body", "body": b""})
                 else:
                     await self._stream(viewer, receive, send)

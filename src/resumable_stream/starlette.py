@@ -37,6 +37,7 @@ class EventStreamResponse(Response):
         keep_alive: seconds of silence after which a comment is sent.
         max_age: seconds until the response ends for the client to come back, shortened at random by up to a fifth.
         send_timeout: seconds that one write may take before the client is cut.
+        wait: seconds to wait for a stream that is not there yet, before the 404.
         headers: more response headers.
         closing: once set, the response ends at the next frame boundary, without a terminal event.
         status_code: what FastAPI writes into its OpenAPI document, where this is a ``response_class``. The status that
@@ -56,6 +57,7 @@ class EventStreamResponse(Response):
         keep_alive: float = KEEP_ALIVE_INTERVAL,
         max_age: float | None = asgi.MAX_AGE,
         send_timeout: float = asgi.SEND_TIMEOUT,
+        wait: float = 0.0,
         headers: Mapping[str, str] | None = None,
         closing: asyncio.Event | None = None,
         status_code: int = 200,
@@ -73,6 +75,7 @@ class EventStreamResponse(Response):
             keep_alive=keep_alive,
             max_age=max_age,
             send_timeout=send_timeout,
+            wait=wait,
             closing=closing,
         )
 
