@@ -1,0 +1,151 @@
+"""From a request to a handler: who is calling, what the models accept, and nothing beyond a bound."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from inspect import isawaitable
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ._errors import ApiError, invalid_request
+from ._operations import Operation
+from ._schemas import NoBody
+
+logger = logging.getLogger("resumable_stream.app")
+
+QueryT = TypeVar("QueryT", bound=BaseModel)
+BodyT = TypeVar("BodyT", bound=BaseModel)
+
+Identify = Callable[[Request], str | Awaitable[str | None] | None]
+"""Names the owner of a request; ``None`` or an exception means that nobody is known."""
+
+ANONYMOUS = "anonymous"
+_OWNER_LENGTH = 255
+
+
+def anonymous(request: Request) -> str:
+    """Take everybody for one owner: all callers share all threads."""
+    return ANONYMOUS
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[QueryT, BodyT]):
+    """A request that has been checked.
+
+    Attributes:
+        owner: who is calling; empty where the operation does not ask.
+    """
+
+    request: Request
+    owner: str
+    query: QueryT
+    body: BodyT
+
+
+Serve = Callable[[Request], Awaitable[ASGIApp]]
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """What is checked before a handler is called.
+
+    Attributes:
+        enter: raises when the app cannot serve at all.
+    """
+
+    enter: Callable[[], object]
+    identify: Identify
+    max_body_bytes: int
+    max_message_chars: int
+
+    def serve(
+        self,
+        operation: Operation[QueryT, BodyT],
+        handler: Callable[[Call[QueryT, BodyT]], Awaitable[ASGIApp]],
+    ) -> Serve:
+        """Put the operation's checks before its handler."""
+
+        async def checked(request: Request) -> ASGIApp:
+            self.enter()
+            owner = await self._owner(request) if operation.secured else ""
+            query = _query(request, operation.query)
+            body = await self._body(request, operation.body)
+            return await handler(Call(request, owner, query, body))
+
+        return checked
+
+    async def _owner(self, request: Request) -> str:
+        try:
+            found = self.identify(request)
+            owner = await found if isawaitable(found) else found
+        except HTTPException:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong in it, the caller stays unknown
+            logger.info("identify() raised %s", type(error).__qualname__)
+            owner = None
+        if not owner:
+            raise ApiError(401, "unauthenticated", "It is not known who is calling.")
+        if not isinstance(owner, str) or len(owner) > _OWNER_LENGTH or "\0" in owner:
+            raise TypeError(f"identify() must return a str of 1 to {_OWNER_LENGTH} characters without NUL")
+        return owner
+
+    async def _body(self, request: Request, model: type[BodyT]) -> BodyT:
+        if model is NoBody:
+            return model()
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type != "application/json":
+            raise ApiError(415, "unsupported_media_type", "The body must be application/json.")
+        raw = await self._read(request)
+        try:
+            return model.model_validate_json(raw, context={"max_message_chars": self.max_message_chars})
+        except ValidationError as error:
+            raise invalid_request(error, "body") from None
+
+    async def _read(self, request: Request) -> bytes:
+        """The body, given up as soon as it is known to be too large."""
+        limit = self.max_body_bytes
+        said = request.headers.get("content-length", "")
+        size = int(said) if said.isascii() and said.isdigit() else 0
+        chunks: list[bytes] = []
+        if size <= limit:
+            size = 0
+            try:
+                async for chunk in request.stream():
+                    size += len(chunk)
+                    if size > limit:
+                        break
+                    chunks.append(chunk)
+            except ClientDisconnect:
+                raise ApiError(400, "bad_request", "The request was broken off.") from None
+        if size > limit:
+            raise ApiError(413, "body_too_large", f"A body has at most {limit} bytes.")
+        return b"".join(chunks)
+
+
+class PathEndpoint:
+    """All methods of one path, as an ASGI app, so that a 405 can name every method there is."""
+
+    def __init__(self, methods: Mapping[str, Serve]) -> None:
+        self._methods = dict(methods)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        serve = self._methods.get(scope["method"])
+        if serve is None:
+            allowed = ", ".join(sorted(self._methods))
+            raise ApiError(405, "method_not_allowed", "Method Not Allowed.", headers={"Allow": allowed})
+        response = await serve(Request(scope, receive, send))
+        await response(scope, receive, send)
+
+
+def _query(request: Request, model: type[QueryT]) -> QueryT:
+    values: dict[str, Any] = dict(request.query_params)
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise invalid_request(error, "query") from None

@@ -1,0 +1,193 @@
+"""The shapes of requests and answers. The API's document is generated from them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+CHAT_NAME_LENGTH = 200
+
+
+class Body(BaseModel):
+    """A JSON body. Unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_max_length=10_000_000)
+
+
+class Query(BaseModel):
+    """Parameters in the address. Unknown ones are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class NoQuery(Query):
+    """No parameters."""
+
+
+class NoBody(Body):
+    """No body."""
+
+
+def _plain_text(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("the NUL character is not allowed")
+    if not value.strip():
+        raise ValueError("it must not be blank")
+    return value
+
+
+class SendMessage(Body):
+    """A message for a thread."""
+
+    message: str = Field(description="What is said to the agent.", examples=["What is a lease?"])
+    thread_id: UUID | None = Field(
+        default=None,
+        description="The thread that it belongs to. A new thread begins when it is left out, or not in use yet.",
+    )
+
+    @field_validator("message")
+    @classmethod
+    def _message(cls, value: str, info: ValidationInfo) -> str:
+        longest = (info.context or {}).get("max_message_chars")
+        if longest is not None and len(value) > longest:
+            raise ValueError(f"a message has at most {longest} characters")
+        return _plain_text(value)
+
+
+class MessageAccepted(Body):
+    """The run that answers the message. Its events are on the stream from now on."""
+
+    thread_id: UUID
+    run_id: UUID
+    stream_id: str
+
+
+class StopRun(Body):
+    """Which run is to stop."""
+
+    thread_id: UUID
+    run_id: UUID | None = Field(default=None, description="Stop only this run. Left out: whichever run is active.")
+
+
+class RunStopped(Body):
+    """What a stop has done."""
+
+    thread_id: UUID
+    run_id: UUID | None = Field(default=None, description="The run that was told to stop.")
+    stopped: bool = Field(description="Whether there was an active run to stop.")
+
+
+class RenameThread(Body):
+    """A new name for a thread."""
+
+    chat_name: str = Field(max_length=CHAT_NAME_LENGTH, examples=["Leases in Redis"])
+
+    @field_validator("chat_name")
+    @classmethod
+    def _chat_name(cls, value: str) -> str:
+        return " ".join(_plain_text(value).split())
+
+
+class ToolCall(Body):
+    """A tool that the agent has used."""
+
+    id: str
+    name: str
+    args: dict[str, Any]
+    result: str | None = Field(default=None, description="Left out while there is none.")
+    status: Literal["running", "success", "error", "cancelled"]
+
+
+class Message(Body):
+    """One message of a thread's history."""
+
+    type: Literal["human", "ai"]
+    content: str
+    id: str
+    run_id: str | None = Field(default=None, description="The run that it belongs to.")
+    stopped: Literal[True] | None = Field(
+        default=None, description="There when the answer was broken off: stopped, failed or crashed."
+    )
+    tool_calls: tuple[ToolCall, ...] | None = None
+    reasoning: str | None = None
+
+
+class ThreadSummary(Body):
+    """A thread, as lists show it."""
+
+    id: UUID
+    chat_name: str | None = Field(default=None, description="Left out while the thread has none.")
+    created_time: datetime
+    last_activity_time: datetime
+    active: bool = Field(description="Whether a run is active.")
+    run_id: UUID | None = Field(default=None, description="The active run.")
+
+
+class ThreadPage(Body):
+    """Threads, newest activity first."""
+
+    threads: tuple[ThreadSummary, ...]
+    next_cursor: str | None = Field(
+        default=None, description="Pass it as ``cursor`` for the next page. Left out on the last."
+    )
+
+
+class Health(Body):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(Body):
+    """Whether the services that are needed can be reached."""
+
+    status: Literal["ready", "not_ready"]
+    redis: Literal["ok", "unavailable"]
+    postgres: Literal["ok", "unavailable"]
+
+
+class ErrorInfo(Body):
+    """What went wrong."""
+
+    code: str = Field(description="Stable, for programs.", examples=["thread_not_found"])
+    message: str = Field(description="For people.")
+    detail: tuple[dict[str, Any], ...] = ()
+
+
+class ErrorBody(Body):
+    """The one form of every error."""
+
+    error: ErrorInfo
+
+
+class ThreadQuery(Query):
+    """Which thread."""
+
+    thread_id: UUID
+
+
+class StreamQuery(Query):
+    """Which stream, and from where."""
+
+    thread_id: UUID
+    run_id: UUID | None = Field(
+        default=None,
+        description="This run, in full, for as long as it is kept. Left out: the thread's current one.",
+    )
+    last_event_id: str | None = Field(
+        default=None,
+        description="Resume after this event, where the Last-Event-ID header cannot be set. The header wins.",
+    )
+    format: Literal["json"] | None = Field(
+        default=None, description="``json``: each frame's data is a typed event as JSON."
+    )
+
+
+class ThreadsQuery(Query):
+    """Which page."""
+
+    limit: int = Field(default=20, ge=1, le=100)
+    cursor: str | None = Field(default=None, max_length=200, description="From ``next_cursor``.")

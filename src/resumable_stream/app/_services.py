@@ -1,0 +1,136 @@
+"""Everything that the sub-app opens for its life, in the order in which it must close again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import anyio
+from redis.asyncio import Redis
+
+from resumable_stream import LogUnavailable, StreamConsumer, StreamNotFound, StreamProducer
+from resumable_stream.runs import (
+    Database,
+    Janitor,
+    RunManager,
+    RunStore,
+    Settler,
+    StreamFinder,
+    ThreadService,
+    ThreadStore,
+    Unavailable,
+)
+
+from ._agents import AgentPlan
+from ._routes import ChatRoutes
+from ._settings import Settings
+from ._signals import set_on_signals
+from ._stream import StreamRoute
+
+_PROBE_SECONDS: Final = 1.5
+_CLOSE_SECONDS: Final = 12.0
+"""What an active run gets to end beyond its lease when its thread is deleted: the core lets a source close for 10 s."""
+_PROBE_STREAM: Final = "readiness-probe"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What requests are served with.
+
+    Attributes:
+        closing: set when the process is about to stop.
+    """
+
+    chat: ChatRoutes
+    stream: StreamRoute
+    consumer: StreamConsumer
+    database: Database
+    closing: asyncio.Event
+
+    async def redis_answers(self) -> bool:
+        """Whether Redis gives a sign of life."""
+        try:
+            with anyio.fail_after(_PROBE_SECONDS):
+                await self.consumer.status(_PROBE_STREAM)
+        except StreamNotFound:
+            return True
+        except (LogUnavailable, TimeoutError):
+            return False
+        return True
+
+    async def postgres_answers(self) -> bool:
+        """Whether Postgres gives a sign of life, and has the tables."""
+        try:
+            await self.database.check()
+        except Unavailable:
+            return False
+        return True
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, plan: AgentPlan) -> AsyncIterator[Services]:
+    """Open all that is needed. Neither Redis nor Postgres has to be up: they are found when they come.
+
+    On the way out streams are closed first, then runs get their grace period and end as ``lost``,
+    then connections close.
+    """
+    closing = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        if settings.handle_signals:
+            stack.enter_context(set_on_signals(closing))
+        redis = Redis.from_url(settings.redis_url.get_secret_value())
+        stack.push_async_callback(redis.aclose)
+        database = await stack.enter_async_context(
+            Database(
+                settings.database_url.get_secret_value(),
+                pool_size=settings.database_pool_size,
+                prepare=settings.database_prepare_statements,
+                set_up=plan.set_up,
+            )
+        )
+        lease = settings.stream_lease_seconds
+        producer = await stack.enter_async_context(
+            StreamProducer(redis, lease=lease, retention=settings.stream_ttl_seconds)
+        )
+        consumer = await stack.enter_async_context(StreamConsumer(redis))
+        agent = plan.build(database.pool)
+        runs, threads = RunStore(database), ThreadStore(database)
+        settler = Settler(agent=agent, runs=runs, consumer=consumer)
+        service = ThreadService(
+            agent=agent,
+            producer=producer,
+            consumer=consumer,
+            runs=runs,
+            threads=threads,
+            settler=settler,
+            end_timeout=lease + _CLOSE_SECONDS,
+        )
+        janitor = Janitor(runs=runs, threads=threads, service=service, settler=settler, interval=lease / 3)
+        tasks = await stack.enter_async_context(anyio.create_task_group())
+        stack.callback(tasks.cancel_scope.cancel)
+        tasks.start_soon(janitor.work)
+        manager = await stack.enter_async_context(
+            RunManager(
+                agent=agent,
+                producer=producer,
+                consumer=consumer,
+                runs=runs,
+                threads=threads,
+                settler=settler,
+            )
+        )
+        finder = StreamFinder(runs=runs, consumer=consumer)
+        try:
+            yield Services(
+                chat=ChatRoutes(manager=manager, threads=service, closing=closing),
+                stream=StreamRoute(settings=settings, finder=finder, consumer=consumer, closing=closing),
+                consumer=consumer,
+                database=database,
+                closing=closing,
+            )
+        finally:
+            closing.set()
+            await manager.wait_idle(seconds=settings.shutdown_grace_seconds)

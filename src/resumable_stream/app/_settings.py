@@ -1,0 +1,198 @@
+"""Settings of the sub-app: from arguments, the environment or a ``.env`` file, checked with messages that help."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class SettingsError(ValueError):
+    """Settings that cannot work. The text has one line for each, and never a value that may be secret."""
+
+
+def _redis_url(value: SecretStr) -> SecretStr:
+    if urlsplit(value.get_secret_value()).scheme not in ("redis", "rediss", "unix"):
+        raise ValueError("write it as redis://host:6379/0, or rediss:// for TLS")
+    return value
+
+
+def _database_url(value: SecretStr) -> SecretStr:
+    if urlsplit(value.get_secret_value()).scheme not in ("postgresql", "postgres"):
+        raise ValueError("write it as postgresql://user:password@host:5432/name")
+    return value
+
+
+class Settings(BaseSettings):
+    """How the sub-app runs. Every field is an environment variable of the same name in capitals.
+
+    What is passed as an argument wins over the environment, and that over ``.env`` in the working directory.
+    ``load_settings`` gives clearer errors than calling the class.
+    """
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding="utf-8",
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
+    )
+
+    redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] = Field(
+        description="Where Redis or Valkey is, such as redis://localhost:6379/0. rediss:// is TLS."
+    )
+    database_url: Annotated[SecretStr, AfterValidator(_database_url)] = Field(
+        description="Where PostgreSQL is, such as postgresql://user:password@localhost:5432/name."
+    )
+    database_pool_size: int = Field(
+        default=10, ge=1, le=1000, description="The most connections to PostgreSQL per process."
+    )
+    database_prepare_statements: bool = Field(
+        default=True,
+        description="Prepare statements on the server. Set it to false behind a PgBouncer that pools transactions.",
+    )
+
+    llm_provider: str = Field(
+        default="openai",
+        pattern=r"^[a-z][a-z0-9_]{0,63}$",
+        description="Who serves the model of the ready agent: openai, anthropic, google, or another provider that"
+        " init_chat_model of LangChain knows.",
+    )
+    llm_model: str | None = Field(default=None, description="The model that answers, by the provider's name for it.")
+    llm_title_model: str | None = Field(
+        default=None, description="The model that makes titles for threads. Unset: the one that answers."
+    )
+    llm_base_url: str | None = Field(
+        default=None, description="Another server that speaks the provider's protocol, such as a proxy."
+    )
+    openai_api_key: SecretStr | None = Field(default=None, description="The key for OpenAI.")
+    anthropic_api_key: SecretStr | None = Field(default=None, description="The key for Anthropic.")
+    google_api_key: SecretStr | None = Field(default=None, description="The key for Google.")
+    tavily_api_key: SecretStr | None = Field(
+        default=None, description="The key for Tavily's web search. Unset: DuckDuckGo, which needs none."
+    )
+    web_search: bool = Field(
+        default=True, description="Whether the ready agent may search the web. Needs the extra 'search'."
+    )
+    system_prompt: str | None = Field(
+        default=None, description="What the agent is told before every conversation. Unset: a short default."
+    )
+
+    stream_ttl_seconds: float = Field(
+        default=900.0, ge=10, le=30 * 86400, description="Seconds that a stream can be read after its end."
+    )
+    stream_lease_seconds: float = Field(
+        default=10.0,
+        ge=0.5,
+        le=600,
+        description="Seconds without a sign of life after which a run counts as crashed.",
+    )
+    keep_alive_seconds: float = Field(
+        default=15.0, ge=0.05, le=300, description="Seconds of silence after which a stream sends a comment."
+    )
+    connection_max_seconds: float = Field(
+        default=600.0,
+        ge=1,
+        le=86400,
+        description="Seconds after which a stream's connection is closed, 80 to 100 % of it; the client resumes.",
+    )
+    shutdown_grace_seconds: float = Field(
+        default=10.0,
+        ge=0,
+        le=3600,
+        description="Seconds that active runs get to finish when the process is told to stop; then they end as lost.",
+    )
+    handle_signals: bool = Field(
+        default=True,
+        description="On SIGTERM and SIGINT close open streams first, so that the server can stop; the handlers that"
+        " were there are called as before. Set it to false where the host calls app.drain() itself.",
+    )
+
+    max_body_bytes: int = Field(
+        default=256 * 1024, ge=1024, le=64 * 1024**2, description="The largest request body, in bytes."
+    )
+    max_message_chars: int = Field(
+        default=32_000, ge=1, le=10_000_000, description="The longest message, in characters."
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Origins whose pages may call the API, separated by commas. Unset: only pages of the same origin.",
+    )
+    cors_credentials: bool = Field(default=False, description="Whether pages of those origins may send cookies.")
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            parts = urlsplit(origin)
+            if origin != "*" and (parts.scheme not in ("http", "https") or not parts.netloc or parts.path):
+                raise ValueError("write origins as https://host or http://host:port, separated by commas, or *")
+        return value
+
+    @field_validator("cors_credentials")
+    @classmethod
+    def _not_for_everybody(cls, value: bool, info: Any) -> bool:
+        if value and "*" in info.data.get("cors_origins", ()):
+            raise ValueError("name the origins in CORS_ORIGINS: * cannot be used with cookies")
+        return value
+
+    @property
+    def api_key(self) -> SecretStr | None:
+        """The key for the chosen provider; ``None`` when it is not set, or the provider is none of the three."""
+        keys = {
+            "openai": self.openai_api_key,
+            "anthropic": self.anthropic_api_key,
+            "google": self.google_api_key,
+        }
+        return keys.get(self.llm_provider)
+
+    def check_model(self) -> None:
+        """Check that the settings say enough to build the ready agent.
+
+        Raises:
+            SettingsError: when the model or its key is missing.
+        """
+        lines = []
+        if self.llm_model is None:
+            lines.append(
+                "  LLM_MODEL: not set. Name a model of the provider in the environment or in .env,"
+                " or pass an agent to create_app()."
+            )
+        if self.api_key is None and self.llm_provider in ("openai", "anthropic", "google"):
+            lines.append(
+                f"  {self.llm_provider.upper()}_API_KEY: not set. Put it in the environment or in"
+                " .env, choose another LLM_PROVIDER, or pass an agent to create_app()."
+            )
+        if lines:
+            raise SettingsError("\n".join(["There is no model to answer with:", *lines]))
+
+
+def load_settings(**values: Any) -> Settings:
+    """Read the settings from the arguments, the environment and ``.env``.
+
+    Raises:
+        SettingsError: when something is missing or wrong; the text says what to write where.
+    """
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        lines = [_explain(item["loc"], item["type"], item["msg"]) for item in error.errors()]
+    raise SettingsError("The settings cannot work:\n" + "\n".join(lines))
+
+
+def _explain(location: tuple[int | str, ...], kind: str, message: str) -> str:
+    name = str(location[0]) if location else ""
+    field = Settings.model_fields.get(name)
+    if kind == "missing" and field is not None:
+        return f"  {name.upper()}: not set. Put it in the environment or in .env. {field.description}"
+    return f"  {name.upper()}: {message.removeprefix('Value error, ')}."

@@ -1,0 +1,46 @@
+"""Hearing of SIGTERM and SIGINT before the server does.
+
+Servers wait for open responses before they end the lifespan, and tell nobody: a stream would hold the process for as
+long as its client likes. So the handlers that the server has set are wrapped: streams close first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+@contextmanager
+def set_on_signals(event: asyncio.Event) -> Iterator[None]:
+    """Set the event when the process is told to stop, then do what would have been done.
+
+    Only in the main thread, where Python has its signal handlers, and only where a handler is there already: without
+    one the signal ends the process at once. The handlers are put back in the end.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    before = {number: handler for number in _SIGNALS if callable(handler := signal.getsignal(number))}
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(event.set)
+        handler = before[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+
+    for number in before:
+        signal.signal(number, on_signal)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if signal.getsignal(number) is on_signal:
+                signal.signal(number, handler)

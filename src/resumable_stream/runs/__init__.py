@@ -1,0 +1,51 @@
+"""Threads and runs: which run answers which message, who may see it, and what is kept when it breaks.
+
+The room below the sub-app, without HTTP. It needs Postgres beside Redis.
+"""
+
+from ._database import Database, Pool, SetUp
+from ._errors import (
+    IdempotencyMismatch,
+    RunActive,
+    RunNotFound,
+    RunsError,
+    ThreadNotFound,
+    Unavailable,
+)
+from ._janitor import Janitor
+from ._manager import RunManager
+from ._reading import StreamFinder
+from ._run_store import RunStore
+from ._settling import Settler
+from ._thread_store import ThreadStore
+from ._threads import History, ListedThread, ThreadService
+from ._values import NewMessage, Run, Thread, ThreadCursor
+
+__all__ = [  # noqa: RUF022 - grouped by what they are for
+    # Values
+    "NewMessage",
+    "Run",
+    "Thread",
+    "ThreadCursor",
+    "History",
+    "ListedThread",
+    # Postgres
+    "Database",
+    "Pool",
+    "SetUp",
+    "RunStore",
+    "ThreadStore",
+    # What can be done
+    "RunManager",
+    "ThreadService",
+    "StreamFinder",
+    "Settler",
+    "Janitor",
+    # Errors
+    "RunsError",
+    "ThreadNotFound",
+    "RunNotFound",
+    "RunActive",
+    "IdempotencyMismatch",
+    "Unavailable",
+]

@@ -1,0 +1,149 @@
+"""The connection to Postgres: one pool, tables set up as soon as the server is there, every wait bounded."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import TracebackType
+from typing import Any, Final, Self
+
+import anyio
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from ._errors import Unavailable
+from ._schema import set_up
+
+logger = logging.getLogger("resumable_stream.app")
+
+Connection = AsyncConnection[DictRow]
+Pool = AsyncConnectionPool[Connection]
+
+SetUp = Callable[[Pool], Awaitable[None]]
+
+_RETRY_SECONDS: Final = 0.5
+_POOL_SECONDS: Final = 10.0
+_SET_UP_SECONDS: Final = 30.0
+
+
+class Database:
+    """A pool of connections that may be opened before Postgres is up, and that finds it again when it comes back.
+
+    Entering starts the pool and a task that sets up the tables, and waits for neither.
+
+    Args:
+        dsn: where Postgres is, ``postgresql://user:password@host:5432/name``.
+        pool_size: the most connections that are opened.
+        timeout: seconds for one piece of work, from asking for a connection to the commit.
+        set_up: what else is to be set up before the first use, such as the tables of an agent's memory.
+        prepare: whether statements are prepared on the server; not behind a PgBouncer that pools transactions.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        pool_size: int = 10,
+        timeout: float = 1.5,
+        prepare: bool = True,
+        set_up: Sequence[SetUp] = (),
+    ) -> None:
+        self._timeout = timeout
+        self._more = tuple(set_up)
+        self._ready = anyio.Event()
+        self._stack = AsyncExitStack()
+        self.pool: Pool = AsyncConnectionPool(
+            dsn,
+            connection_class=AsyncConnection[DictRow],
+            min_size=1,
+            max_size=pool_size,
+            open=False,
+            name="resumable_stream",
+            timeout=_POOL_SECONDS,
+            # A failed attempt is given up soon: the next caller starts another, so recovery takes about a second.
+            reconnect_timeout=2.0,
+            check=AsyncConnectionPool.check_connection,
+            kwargs={
+                "autocommit": True,
+                "prepare_threshold": 0 if prepare else None,
+                "row_factory": dict_row,
+            },
+        )
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            await self.pool.open(wait=False)
+            stack.push_async_callback(self.pool.close, 2.0)
+            tasks = await stack.enter_async_context(anyio.create_task_group())
+            stack.callback(tasks.cancel_scope.cancel)
+            tasks.start_soon(self._set_up)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._stack.__aexit__(kind, error, trace)
+
+    @property
+    def is_set_up(self) -> bool:
+        """Whether the tables are there."""
+        return self._ready.is_set()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """One transaction on a connection of its own.
+
+        Raises:
+            Unavailable: when Postgres cannot be reached, breaks off, or does not answer in time. Whether a commit that
+                was under way has happened is then unknown.
+        """
+        try:
+            with anyio.fail_after(self._timeout):
+                await self._ready.wait()
+                async with self.pool.connection() as connection, connection.transaction():
+                    yield connection
+        except (TimeoutError, psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise Unavailable("postgres") from error
+
+    async def check(self) -> None:
+        """Ask Postgres for a sign of life.
+
+        Raises:
+            Unavailable: when there is none.
+        """
+        async with self.transaction() as connection:
+            await connection.execute("SELECT 1")
+
+    async def _set_up(self) -> None:
+        told = ""
+        while True:
+            try:
+                with anyio.fail_after(_SET_UP_SECONDS):
+                    async with self.pool.connection() as connection:
+                        await set_up(connection)
+                for more in self._more:
+                    await more(self.pool)
+            except (TimeoutError, psycopg.Error) as error:
+                kind = f"{type(error).__name__} {getattr(error, 'sqlstate', None) or ''}".strip()
+                if kind != told:
+                    logger.warning("Postgres is not ready (%s); trying again until it is", kind)
+                    told = kind
+                await anyio.sleep(_RETRY_SECONDS)
+            else:
+                if told:
+                    logger.info("Postgres is ready")
+                self._ready.set()
+                return
+
+
+async def one(connection: Connection, query: Any, values: dict[str, Any]) -> DictRow | None:
+    """The first row of a query, or nothing."""
+    cursor = await connection.execute(query, values)
+    return await cursor.fetchone()

@@ -1,0 +1,64 @@
+"""Why a request about threads and runs is refused, one class for each reason.
+
+RunsError
+├── ThreadNotFound          no such thread, somebody else's, or deleted: told apart for nobody
+├── RunNotFound             the thread has no such run
+├── RunActive               the thread is busy; has ``run``
+├── IdempotencyMismatch     the key was used for another message
+└── Unavailable             Redis or Postgres cannot be reached now; has ``service``
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ._values import Run
+
+
+class RunsError(Exception):
+    """The base of what this room raises."""
+
+
+class ThreadNotFound(RunsError):
+    """No such thread, or not this owner's, or deleted."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no such thread")
+
+
+class RunNotFound(RunsError):
+    """The thread has no such run."""
+
+    def __init__(self) -> None:
+        super().__init__("the thread has no such run")
+
+
+class RunActive(RunsError):
+    """The thread is busy with a run.
+
+    Attributes:
+        run: the run that is active.
+    """
+
+    def __init__(self, run: Run) -> None:
+        super().__init__("the thread has an active run")
+        self.run = run
+
+
+class IdempotencyMismatch(RunsError):
+    """The idempotency key was sent before with another message or thread."""
+
+    def __init__(self) -> None:
+        super().__init__("this Idempotency-Key was used for another message")
+
+
+class Unavailable(RunsError):
+    """A service that is needed cannot be reached, or did not answer in time; the cause is attached.
+
+    Attributes:
+        service: which one.
+    """
+
+    def __init__(self, service: Literal["redis", "postgres"]) -> None:
+        super().__init__(f"{service} is not available")
+        self.service = service

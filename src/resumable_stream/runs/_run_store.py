@@ -1,0 +1,268 @@
+"""Runs in Postgres: which run holds a thread, and which run an idempotency key stands for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow
+
+from ._database import Database, one
+from ._errors import IdempotencyMismatch, ThreadNotFound
+from ._values import NewMessage, Run
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """The idempotency key has this run already."""
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Another run holds the thread."""
+
+    run_id: UUID
+
+
+class _KeyTaken(Exception):
+    """Rolls a transaction back after another one has used the idempotency key first."""
+
+
+class RunStore:
+    """Reads and writes runs. Every method raises ``Unavailable`` when Postgres cannot be reached."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def accept(self, message: NewMessage, run: Run) -> Run | Repeated | Held:
+        """Record the run and give it its thread, both or neither. The thread is made when it is not there.
+
+        The row of the thread is locked meanwhile, so of any number of calls for one thread, one gets it.
+
+        Returns:
+            The run with its number; or what stands in its way.
+
+        Raises:
+            ThreadNotFound: when the thread is somebody else's, or deleted.
+            IdempotencyMismatch: when the key stands for another message.
+        """
+        try:
+            async with self._database.transaction() as connection:
+                return await _accept(connection, message, run)
+        except _KeyTaken:
+            found = await self.by_key(message)
+            if found is None:  # the other run's thread has been deleted in between
+                raise ThreadNotFound from None
+            return Repeated(found)
+
+    async def by_key(self, message: NewMessage) -> Run | None:
+        """The run that the message's idempotency key stands for.
+
+        Raises:
+            IdempotencyMismatch: when it stands for another message.
+        """
+        if message.idempotency_key is None:
+            return None
+        async with self._database.transaction() as connection:
+            return await _by_key(connection, message)
+
+    async def get(self, owner: str, run_id: UUID) -> Run | None:
+        """The owner's run, unless its thread is deleted."""
+        async with self._database.transaction() as connection:
+            row = await one(
+                connection,
+                "SELECT run.* FROM resumable_stream_runs AS run"
+                " JOIN resumable_stream_threads AS thread ON thread.id = run.thread_id"
+                " WHERE run.id = %(id)s AND run.owner = %(owner)s AND thread.deleted_time IS NULL",
+                {"id": run_id, "owner": owner},
+            )
+        return None if row is None else as_run(row)
+
+    async def holder(self, owner: str, thread_id: UUID) -> Run | None:
+        """The run that holds a thread; ``None`` when none does, or the thread is not there yet.
+
+        Raises:
+            ThreadNotFound: when the thread is somebody else's, or deleted.
+        """
+        async with self._database.transaction() as connection:
+            row = await one(
+                connection,
+                "SELECT run.*, thread.owner AS holder, thread.deleted_time"
+                " FROM resumable_stream_threads AS thread"
+                " LEFT JOIN resumable_stream_runs AS run ON run.id = thread.active_run_id"
+                " WHERE thread.id = %(id)s",
+                {"id": thread_id},
+            )
+        if row is None:
+            return None
+        if row["holder"] != owner or row["deleted_time"] is not None:
+            raise ThreadNotFound
+        return None if row["id"] is None else as_run(row)
+
+    async def newest(self, owner: str, thread_id: UUID, *, limit: int) -> list[Run]:
+        """The newest runs of the owner's thread, the newest first.
+
+        Raises:
+            ThreadNotFound: when the thread is not there, not theirs, or deleted.
+        """
+        async with self._database.transaction() as connection:
+            cursor = await connection.execute(
+                "SELECT run.*, extract(epoch FROM clock_timestamp() - run.ended_time) AS ended_ago"
+                " FROM resumable_stream_threads AS thread"
+                " LEFT JOIN resumable_stream_runs AS run ON run.thread_id = thread.id"
+                " WHERE thread.id = %(id)s AND thread.owner = %(owner)s"
+                " AND thread.deleted_time IS NULL ORDER BY run.number DESC LIMIT %(limit)s",
+                {"id": thread_id, "owner": owner, "limit": limit},
+            )
+            rows = await cursor.fetchall()
+        if not rows:
+            raise ThreadNotFound
+        return [as_run(row) for row in rows if row["id"] is not None]
+
+    async def release(self, run: Run) -> bool:
+        """Let the thread go when this run still holds it; ``False`` when it did not."""
+        async with self._database.transaction() as connection:
+            row = await one(
+                connection,
+                "UPDATE resumable_stream_threads SET active_run_id = NULL, repair_until = NULL"
+                " WHERE id = %(thread)s AND active_run_id = %(id)s RETURNING id",
+                {"thread": run.thread_id, "id": run.id},
+            )
+            if row is not None:
+                await connection.execute(
+                    "UPDATE resumable_stream_runs SET ended_time = clock_timestamp() WHERE id = %(id)s",
+                    {"id": run.id},
+                )
+        return row is not None
+
+    async def holds(self, run: Run) -> bool:
+        """Whether the run holds its thread."""
+        async with self._database.transaction() as connection:
+            row = await one(
+                connection,
+                "SELECT 1 FROM resumable_stream_threads WHERE id = %(thread)s AND active_run_id = %(id)s",
+                {"thread": run.thread_id, "id": run.id},
+            )
+        return row is not None
+
+    async def begin_repair(self, run: Run, *, seconds: float) -> bool:
+        """Take the right to repair what a dead run left, for so many seconds.
+
+        Returns:
+            ``False`` when another has it, or the run does not hold its thread any more.
+        """
+        async with self._database.transaction() as connection:
+            row = await one(
+                connection,
+                "UPDATE resumable_stream_threads"
+                " SET repair_until = clock_timestamp() + make_interval(secs => %(seconds)s)"
+                " WHERE id = %(thread)s AND active_run_id = %(id)s AND deleted_time IS NULL"
+                " AND (repair_until IS NULL OR repair_until < clock_timestamp()) RETURNING id",
+                {"thread": run.thread_id, "id": run.id, "seconds": seconds},
+            )
+        return row is not None
+
+    async def end_repair(self, run: Run) -> None:
+        """Give the right to repair back, without letting the thread go."""
+        async with self._database.transaction() as connection:
+            await connection.execute(
+                "UPDATE resumable_stream_threads SET repair_until = NULL"
+                " WHERE id = %(thread)s AND active_run_id = %(id)s",
+                {"thread": run.thread_id, "id": run.id},
+            )
+
+    async def mark_followed(self, run: Run) -> None:
+        """Note that a reader has asked for the run's stream."""
+        async with self._database.transaction() as connection:
+            await connection.execute(
+                "UPDATE resumable_stream_runs SET followed = true WHERE id = %(id)s AND NOT followed",
+                {"id": run.id},
+            )
+
+    async def unsettled(self, *, limit: int) -> list[Run]:
+        """Runs that began a while ago and still hold their threads, the oldest first."""
+        async with self._database.transaction() as connection:
+            cursor = await connection.execute(
+                "SELECT run.* FROM resumable_stream_threads AS thread"
+                " JOIN resumable_stream_runs AS run ON run.id = thread.active_run_id"
+                " WHERE thread.deleted_time IS NULL"
+                " ORDER BY thread.last_activity_time LIMIT %(limit)s",
+                {"limit": limit},
+            )
+            return [as_run(row) for row in await cursor.fetchall()]
+
+
+async def _accept(connection: AsyncConnection[DictRow], message: NewMessage, run: Run) -> Run | Repeated | Held:
+    await connection.execute(
+        "INSERT INTO resumable_stream_threads (id, owner) VALUES (%(id)s, %(owner)s) ON CONFLICT (id) DO NOTHING",
+        {"id": run.thread_id, "owner": run.owner},
+    )
+    thread = await one(
+        connection,
+        "SELECT * FROM resumable_stream_threads WHERE id = %(id)s FOR UPDATE",
+        {"id": run.thread_id},
+    )
+    if thread is None or thread["owner"] != run.owner or thread["deleted_time"] is not None:
+        raise ThreadNotFound
+    if message.idempotency_key is not None and await _by_key(connection, message) is not None:
+        raise _KeyTaken  # a thread that was made above must not stay
+    if thread["active_run_id"] is not None:
+        return Held(thread["active_run_id"])
+    row = await one(
+        connection,
+        "INSERT INTO resumable_stream_runs (id, thread_id, owner, stream_id,"
+        " idempotency_key, digest, message, message_id)"
+        " VALUES (%(id)s, %(thread)s, %(owner)s, %(stream)s,"
+        " %(key)s, %(digest)s, %(message)s, %(message_id)s)"
+        " ON CONFLICT DO NOTHING RETURNING number",
+        {
+            "id": run.id,
+            "thread": run.thread_id,
+            "owner": run.owner,
+            "stream": run.stream_id,
+            "key": message.idempotency_key,
+            "digest": message.digest,
+            "message": run.message,
+            "message_id": run.message_id,
+        },
+    )
+    if row is None:
+        raise _KeyTaken
+    await connection.execute(
+        "UPDATE resumable_stream_threads SET active_run_id = %(id)s, repair_until = NULL,"
+        " last_activity_time = clock_timestamp() WHERE id = %(thread)s",
+        {"id": run.id, "thread": run.thread_id},
+    )
+    return replace(run, number=row["number"], names_thread=thread["chat_name"] is None)
+
+
+async def _by_key(connection: AsyncConnection[DictRow], message: NewMessage) -> Run | None:
+    row = await one(
+        connection,
+        "SELECT * FROM resumable_stream_runs WHERE owner = %(owner)s AND idempotency_key = %(key)s",
+        {"owner": message.owner, "key": message.idempotency_key},
+    )
+    if row is None:
+        return None
+    if bytes(row["digest"]) != message.digest:
+        raise IdempotencyMismatch
+    return as_run(row)
+
+
+def as_run(row: dict[str, Any]) -> Run:
+    """The run that a row, or its JSON form, describes."""
+    return Run(
+        id=row["id"] if isinstance(row["id"], UUID) else UUID(row["id"]),
+        number=row["number"],
+        thread_id=row["thread_id"] if isinstance(row["thread_id"], UUID) else UUID(row["thread_id"]),
+        owner=row["owner"],
+        stream_id=row["stream_id"],
+        message=row["message"],
+        message_id=row["message_id"],
+        ended_ago=None if row.get("ended_ago") is None else float(row["ended_ago"]),
+        followed=row["followed"],
+    )
