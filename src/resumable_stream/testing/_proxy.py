@@ -16,6 +16,7 @@ from ._losses import Loss, Tracker
 
 _CHUNK = 65536
 _CONNECT_TIMEOUT = 5.0
+_BACKLOG = 1024
 
 
 class FaultProxy:
@@ -43,7 +44,7 @@ class FaultProxy:
     def __init__(self, host: str, port: int, *, seed: int = 0) -> None:
         self._target = (host, port)
         self._rng = random.Random(seed)  # noqa: S311 - faults need a seed, not secrecy
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._port = 0
         self._links: set[_Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -78,30 +79,30 @@ class FaultProxy:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        server, links, tasks = self._server, tuple(self._links), tuple(self._tasks)
+        links, tasks = tuple(self._links), tuple(self._tasks)
+        self.reset_peer()
         await self.down()
         self.heal()
-        for link in links:
-            link.close(reset=True)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for link in links:
             await link.wait_closed()
-        if server is not None:
-            await server.wait_closed()
 
     async def up(self) -> None:
         """Accept connections (again)."""
-        if self._server is None:
-            self._server = await asyncio.start_server(self._accept, self.host, self._port)
-            self._port = self._server.sockets[0].getsockname()[1]
+        if self._listener is None:
+            self._listener = socket.create_server((self.host, self._port), backlog=_BACKLOG)
+            self._listener.setblocking(False)
+            self._port = self._listener.getsockname()[1]
+            asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
 
     async def down(self) -> None:
         """Cut every connection and refuse new ones until ``up``."""
-        server, self._server = self._server, None
-        if server is not None:
-            server.close()
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            asyncio.get_running_loop().remove_reader(listener)
+            listener.close()
         self.cut()
 
     def cut(self) -> None:
@@ -157,16 +158,21 @@ class FaultProxy:
         self._losses.append(loss)
         return loss
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # Not a coroutine: asyncio would make the task, and log an error when it is cancelled.
+    def _accept(self, listener: socket.socket) -> None:
+        # By hand: asyncio's server leaks a connection that it accepts while it is being closed (CPython 3.11).
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return  # it went away before it was looked at
         self.accepted += 1
-        task = asyncio.create_task(self._serve(reader, writer), name="fault proxy connection")
+        link = _Link(connection, self._links)
+        task = asyncio.create_task(self._serve(link), name="fault proxy connection")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        link = _Link(writer, self._links)
+    async def _serve(self, link: _Link) -> None:
         try:
+            reader, writer = await link.open()
             async with asyncio.timeout(_CONNECT_TIMEOUT):
                 server_reader, server_writer = await asyncio.open_connection(*self._target)
             link.attach(server_writer)
@@ -175,7 +181,7 @@ class FaultProxy:
                 group.create_task(self._pump(reader, server_writer, link, tracker, direction="to_server"))
                 group.create_task(self._pump(server_reader, writer, link, tracker, direction="to_client"))
         except (OSError, TimeoutError):
-            pass  # the server is away: the client sees its connection closed
+            pass  # the server is away, or the link was cut before it stood: the client sees its connection closed
         finally:
             link.close()
 
@@ -220,14 +226,25 @@ class FaultProxy:
 class _Link:
     """The two sockets of one passed-on connection; a member of ``links`` while it is open."""
 
-    def __init__(self, client: asyncio.StreamWriter, links: set[_Link]) -> None:
-        self._writers = [client]
+    def __init__(self, client: socket.socket, links: set[_Link]) -> None:
+        self._client: socket.socket | None = client
+        self._writers: list[asyncio.StreamWriter] = []
         self._links = links
         self.closed = False
+        client.setblocking(False)
         links.add(self)
 
-    def attach(self, server: asyncio.StreamWriter) -> None:
-        self._writers.append(server)
+    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Take the client's side into service; raises `OSError` when it was cut before."""
+        client, self._client = self._client, None
+        if client is None:
+            raise ConnectionAbortedError
+        reader, writer = await asyncio.open_connection(sock=client)
+        self.attach(writer)
+        return reader, writer
+
+    def attach(self, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
         if self.closed:
             self.close()
 
@@ -239,12 +256,19 @@ class _Link:
     def close(self, *, reset: bool = False) -> None:
         self.closed = True
         self._links.discard(self)
+        if self._client is not None:
+            _linger(self._client, reset=reset)
+            self._client.close()
+            self._client = None
         for writer in self._writers:
             if reset:
-                connection: socket.socket | None = writer.get_extra_info("socket")
-                if connection is not None and connection.fileno() >= 0:
-                    # A zero linger time turns the close into an RST.
-                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                _linger(writer.get_extra_info("socket"), reset=True)
                 writer.transport.abort()
             else:
                 writer.close()
+
+
+def _linger(connection: socket.socket | None, *, reset: bool) -> None:
+    if reset and connection is not None and connection.fileno() >= 0:
+        # A zero linger time turns the close into an RST.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
