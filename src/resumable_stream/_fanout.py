@@ -63,7 +63,7 @@ class Feed:
         self._start = start
         self._segments: list[Segment] = []
         self._cold: OrderedDict[int, asyncio.Task[Segment]] = OrderedDict()
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: set[asyncio.Future[None]] = set()
         self._kick = asyncio.Event()
         self._subscribed = asyncio.Event()
         self._syncs = 0
@@ -98,11 +98,12 @@ class Feed:
         """Wait until there is something new; ``False`` when the deadline (in loop time) came first."""
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
-        self._waiters.append(waiter)
+        self._waiters.add(waiter)
         timer = loop.call_at(deadline, _resolve, waiter) if deadline is not None else None
         try:
             await waiter
         finally:
+            self._waiters.discard(waiter)
             if timer is not None:
                 timer.cancel()
         return deadline is None or loop.time() < deadline
@@ -289,7 +290,7 @@ class Feed:
         self._notify()
 
     def _notify(self) -> None:
-        waiters, self._waiters = self._waiters, []
+        waiters, self._waiters = self._waiters, set()
         for waiter in waiters:
             _resolve(waiter)
 
