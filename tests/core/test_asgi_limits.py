@@ -1,0 +1,178 @@
+"""Clients that leave, do not read, or come by the thousand: nobody else notices, nothing stays behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import pytest
+from redis import Redis as SyncRedis
+from redis.asyncio import Redis
+
+from core.http_server import StreamApp, request, served
+from core.sse_parser import parse
+from core.streams import DEADLINE, drain, text_of
+from resumable_stream import StreamConsumer, StreamEvent, StreamProducer, _fanout
+from resumable_stream.asgi import EventStreamResponse, Scope
+from resumable_stream.testing import Gate, ScriptedSource, numbered
+from support import connections_of_this_process, wait_until
+
+
+@pytest.fixture
+async def consumer(redis: Redis) -> AsyncIterator[StreamConsumer]:
+    async with StreamConsumer(redis) as consumer:
+        yield consumer
+
+
+def viewers(consumer: StreamConsumer, stream_id: str = "s") -> int:
+    """How many readers of a stream the consumer knows of."""
+    assert consumer._hub is not None
+    feed = consumer._hub._feeds.get(stream_id)
+    return feed.viewers if feed is not None else 0
+
+
+async def test_a_client_that_leaves_in_silence_is_noticed(redis: Redis, consumer: StreamConsumer) -> None:
+    """No token and no keep-alive has to be sent for it: the response is over as the connection is."""
+    async with served(StreamApp(consumer)) as server, StreamProducer(redis).open("s"):
+        async with request(server.port, "/s") as response:
+            await response.read_some()
+            assert viewers(consumer) == 1
+        await wait_until(lambda: viewers(consumer) == 0)
+
+
+async def test_a_thousand_connections_cut_in_the_middle_leave_nothing_behind(
+    redis: Redis, redis_admin: SyncRedis, consumer: StreamConsumer
+) -> None:
+    """Tasks, file descriptors, Redis clients, readers and objects are where they were."""
+
+    async def cycle(port: int) -> None:
+        async with request(port, "/s") as response:
+            await response.read_some()
+            response.cut()
+
+    def counts() -> tuple[int, int, int]:
+        descriptors = len(list(Path("/dev/fd").iterdir()))
+        return len(asyncio.all_tasks()), descriptors, len(connections_of_this_process(redis_admin))
+
+    async with served(StreamApp(consumer)) as server, StreamProducer(redis).open("s") as stream:
+        await stream.send("a")
+        async with request(server.port, "/s") as stays:
+            await stays.read_until(b"data: a\n\n")
+
+            async def run(count: int) -> tuple[tuple[int, int, int], int]:
+                for _ in range(count // 20):
+                    async with anyio.create_task_group() as group:
+                        for _ in range(20):
+                            group.start_soon(cycle, server.port)
+                await wait_until(lambda: viewers(consumer) == 1 and server.connections == 1)
+                gc.collect()
+                return counts(), len(gc.get_objects())
+
+            with anyio.fail_after(60):
+                before, objects_before = await run(100)
+                after, objects_after = await run(1000)
+            assert after == before
+            assert objects_after - objects_before < 500, "one object for every second cycle would be a leak"
+            await stream.send("b")
+            await stays.read_until(b"data: b\n\n")
+
+
+async def test_a_client_that_never_reads_is_cut_and_others_get_everything(
+    redis: Redis, consumer: StreamConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection fills up, one write waits too long, and the response is given up."""
+    monkeypatch.setattr(_fanout, "WINDOW_BYTES", 1_000_000)
+    app = StreamApp(consumer, send_timeout=0.3)
+    gate = Gate()
+    got: list[StreamEvent] = []
+    tokens = [str(number) * 50_000 for number in range(10)] * 60
+    with anyio.fail_after(60):
+        async with served(app) as server, anyio.create_task_group() as group:
+            group.start_soon(StreamProducer(redis).run, "s", ScriptedSource(["a", gate, *tokens]))
+            await gate.reached()
+            stuck = socket.create_connection(("127.0.0.1", server.port))
+            stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            stuck.sendall(b"GET /s HTTP/1.1\r\nHost: x\r\n\r\n")
+            await wait_until(lambda: viewers(consumer) == 1)
+            group.start_soon(drain, consumer.events("s"), got)
+            gate.open()
+            await wait_until(lambda: got and got[-1].terminal, timeout=30)
+            await wait_until(lambda: viewers(consumer) == 0)
+            stuck.close()
+            await wait_until(lambda: server.connections == 0)
+    assert text_of(got) == "a" + "".join(tokens)
+
+
+async def test_a_write_that_takes_too_long_ends_the_response(redis: Redis, consumer: StreamConsumer) -> None:
+    """A server whose `send` waits for ever on a client: bounded, and no last chunk is sent that would lie."""
+    await StreamProducer(redis).run("s", ScriptedSource(["a"]))
+    bodies: list[object] = []
+
+    async def receive() -> dict[str, object]:
+        await anyio.sleep_forever()
+        return {}
+
+    async def send(message: object) -> None:
+        assert isinstance(message, dict)
+        if b"data:" in message.get("body", b""):
+            await anyio.sleep_forever()
+        bodies.append(message.get("more_body", False))
+
+    scope: Scope = {"type": "http", "method": "GET", "headers": [], "query_string": b""}
+    with anyio.fail_after(DEADLINE):
+        await EventStreamResponse(consumer, "s", send_timeout=0.05)(scope, receive, send)
+    assert bodies == [False, True]
+    assert viewers(consumer) == 0
+
+
+@pytest.mark.parametrize("failing", [0, 1, 2])
+async def test_a_server_that_raises_when_the_client_is_gone_ends_the_response(
+    redis: Redis, consumer: StreamConsumer, failing: int
+) -> None:
+    """ASGI 2.4 servers raise `OSError` from `send`: the response is over, quietly."""
+    await StreamProducer(redis).run("s", ScriptedSource(["a"]))
+    sent = 0
+
+    async def receive() -> dict[str, object]:
+        await anyio.sleep_forever()
+        return {}
+
+    async def send(message: object) -> None:
+        nonlocal sent
+        sent += 1
+        if sent > failing + 1:
+            raise BrokenPipeError
+
+    scope: Scope = {"type": "http", "method": "GET", "headers": [], "query_string": b""}
+    with anyio.fail_after(DEADLINE):
+        await EventStreamResponse(consumer, "s")(scope, receive, send)
+    assert viewers(consumer) == 0
+
+
+async def test_a_slow_client_gets_the_same_as_a_fast_one(redis: Redis, consumer: StreamConsumer) -> None:
+    """It reads a little at a time while the stream runs on, and falls out of the window."""
+    tokens = numbered(3000)
+    bodies: list[bytes] = []
+    with anyio.fail_after(60):
+        async with served(StreamApp(consumer)) as server, anyio.create_task_group() as group:
+            gate = Gate()
+            group.start_soon(StreamProducer(redis).run, "s", ScriptedSource(["0 ", gate, *tokens]))
+            await gate.reached()
+
+            async def read() -> None:
+                async with request(server.port, "/s") as response:
+                    bodies.append(await response.read_all())
+
+            async with request(server.port, "/s") as slow:
+                await slow.read_until(b"data: 0 \n\n")
+                gate.open()
+                group.start_soon(read)
+                await wait_until(lambda: bodies)
+                bodies.append(await slow.read_all())
+    fast, slow_messages = parse(bodies[0]), parse(bodies[1])
+    assert fast == slow_messages
+    assert "".join(message.data for message in fast[:-1]) == "0 " + "".join(tokens)
