@@ -7,8 +7,8 @@
 
 /** Milliseconds hidden before the connection is given back. */
 const HIDDEN_FOR = 5_000;
-/** Milliseconds between looks at the server while the page is seen: other devices write too. */
-const LOOK_EVERY = 60_000;
+/** Milliseconds between glances at the server while the page is seen: other devices write too. */
+const GLANCE_EVERY = 60_000;
 
 /**
  * @param {object} actions
@@ -16,8 +16,9 @@ const LOOK_EVERY = 60_000;
  * @param {() => void} actions.wake
  * @param {() => void} actions.reconnect the network has changed: what looks connected may not be
  * @param {() => void} actions.look somebody looks at the page again
+ * @param {() => void} actions.glance somebody has been looking at the page for a while
  */
-export function watchPage({ sleep, wake, reconnect, look }) {
+export function watchPage({ sleep, wake, reconnect, look, glance }) {
   let timer = 0;
   let hiddenAt = 0;
   const hide = () => {
@@ -46,8 +47,8 @@ export function watchPage({ sleep, wake, reconnect, look }) {
     if (event.persisted) show();
   });
   setInterval(() => {
-    if (document.visibilityState === "visible") look();
-  }, LOOK_EVERY);
+    if (document.visibilityState === "visible") glance();
+  }, GLANCE_EVERY);
 }
 
 /**

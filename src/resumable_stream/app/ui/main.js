@@ -14,6 +14,8 @@ import { nameOf, ThreadList } from "./thread-list.js";
 import { Threads } from "./threads.js";
 
 const THREAD_HASH = /^#thread=([0-9a-zA-Z-]{1,64})$/;
+/** Milliseconds between looks at the list while answers are written that are not shown. */
+const LOOK_ELSEWHERE = 4_000;
 const scope = new URL(".", document.baseURI).pathname;
 
 placeIcons();
@@ -45,6 +47,7 @@ const session = new Session({
     tabs.tell({ type: "ended", threadId, runId });
     look({ listOnly: true });
   },
+  loaded: (threadId, runId) => threads.setActivity(threadId, runId),
   titled: (threadId, name) => {
     threads.setName(threadId, name);
     tabs.tell({ type: "renamed", threadId, name });
@@ -86,6 +89,7 @@ watchPage({
   wake: () => session.wake(),
   reconnect: () => session.reconnect(),
   look,
+  glance: () => look({ listOnly: true }),
 });
 
 let lookTimer = 0;
@@ -103,10 +107,22 @@ function look({ listOnly = false } = {}) {
     const wholly = !lookOnlyAtList;
     lookTimer = 0;
     lookOnlyAtList = true;
-    void threads.refresh();
+    void threads.refresh().then(followNewRun);
     if (wholly && !session.busy) void session.refresh();
   }, 300);
 }
+
+/** Another device may have sent a message into the thread that is shown. */
+function followNewRun() {
+  const runId = threads.find(session.threadId)?.run_id;
+  if (runId && runId !== session.lastRunId && !session.busy) void session.refresh();
+}
+
+// An answer elsewhere has no stream here that would tell of its end.
+setInterval(() => {
+  const elsewhere = threads.items.some((thread) => thread.active && thread.id !== session.threadId);
+  if (elsewhere && document.visibilityState === "visible") look({ listOnly: true });
+}, LOOK_ELSEWHERE);
 
 // --- Showing -----------------------------------------------------------------------------------------------------
 
@@ -194,6 +210,7 @@ function route() {
   if (id === session.threadId && session.opened > 0) return;
   void session.open(id);
   composer.text = drafts.text(id);
+  show(); // what is disabled cannot take the focus
   if (drawer.isOpen) drawer.close();
   if (touchOnly()) title.focus({ preventScroll: true });
   else composer.focus();
@@ -234,15 +251,18 @@ async function remove(thread) {
   drafts.clear(thread.id);
   tabs.tell({ type: "deleted", threadId: thread.id });
   announce("Deleted.");
-  if (session.threadId === thread.id) location.hash = "new";
+  if (session.threadId === thread.id) newThread();
   else if (!neighbour || !threadList.focus(neighbour)) byId("new-thread", HTMLAnchorElement).focus();
 }
 
 // --- Keys and links ----------------------------------------------------------------------------------------------
 
 function newThread() {
-  if (THREAD_HASH.test(location.hash)) location.hash = "new";
-  else {
+  if (THREAD_HASH.test(location.hash)) {
+    // Not by setting the hash: its event comes later, and what is typed until then would be lost.
+    history.pushState(null, "", "#new");
+    route();
+  } else {
     if (drawer.isOpen) drawer.close();
     composer.focus();
   }

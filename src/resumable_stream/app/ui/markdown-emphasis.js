@@ -69,7 +69,10 @@ function pair(stack, openers, closer) {
     const thirds = mixed && (opener.size + closer.size) % 3 === 0 && (opener.size % 3 !== 0 || closer.size % 3 !== 0);
     if (closer.ch === "~" ? opener.n !== closer.n : thirds) continue;
     const used = opener.n >= 2 && closer.n >= 2 ? 2 : 1;
-    if (!wrap(stack, openers, places[i], used)) return false;
+    if (!wrap(stack, openers, places[i], used)) {
+      places.length = 0; // too deep, and every opener before this one would be deeper
+      return false;
+    }
     closer.n -= used;
     return true;
   }

@@ -15,6 +15,7 @@ import { depthOf, flanking, resolve } from "./markdown-emphasis.js";
 import { bareAddress, decodeEntity, safeAddress, unescaped } from "./markdown-links.js";
 
 const MAX_ADDRESS = 2000;
+const MAX_PARENTHESES = 32;
 const PUNCTUATION = /[!-/:-@[-`{-~]/;
 const SPECIAL = /[\\`*_~[\]!<&\n]|https?:\/\/|www\./gi;
 
@@ -216,7 +217,7 @@ class InlineParser {
       const ch = this.text[at];
       if (ch <= " ") break;
       if (ch === "\\" && PUNCTUATION.test(this.text[at + 1] ?? "")) at += 1;
-      else if (ch === "(") level += 1;
+      else if (ch === "(" && ++level > MAX_PARENTHESES) return "";
       else if (ch === ")" && level-- === 0) break;
     }
     return this.text.slice(from, at);

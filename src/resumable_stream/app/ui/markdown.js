@@ -42,8 +42,8 @@ export class MarkdownView {
   }
 
   /**
-   * Everything before the last block is settled. A block that begins on a line that is not complete may yet turn out
-   * to belong to the block before it.
+   * Everything before the last block is settled. A block that begins on the last two lines may yet turn out to belong
+   * to the block before it: while the last line grows, it may stop being what it looks like, such as a table's second.
    *
    * @param {string} tail
    * @param {import("./markdown-blocks.js").Block[]} blocks
@@ -51,7 +51,7 @@ export class MarkdownView {
   settle(tail, blocks) {
     const complete = tail.split("\n").length - 1;
     let last = blocks.length - 1;
-    while (last > 0 && blocks[last].line >= complete) last -= 1;
+    while (last > 0 && blocks[last].line >= complete - 1) last -= 1;
     if (last <= 0) return;
     let offset = 0;
     for (let line = 0; line < blocks[last].line; line += 1) offset = tail.indexOf("\n", offset) + 1;

@@ -16,6 +16,7 @@ const MAX_OUTPUT = 20_000;
 const NOTES = {
   gap: "Some of this answer was lost on the way. It is shown in full once it is finished.",
   length: "The answer reached its length limit.",
+  content_filter: "The model’s provider held back the rest of the answer.",
   interrupted: "The assistant is waiting for a person before it goes on.",
 };
 
@@ -84,8 +85,9 @@ export class AiView {
   }
 
   /** @param {AiTurn} turn */
-  #showNotes({ status, notes }) {
+  #showNotes({ status, notes, parts }) {
     const words = [...notes].map((note) => NOTES[note]);
+    if (status === "completed" && parts.length === 0 && notes.size === 0) words.push("No answer came");
     // One word for all reasons: the history knows only that it stopped.
     if (status !== "streaming" && status !== "completed") words.push("Stopped before the end");
     const shown = words.join("\n");
@@ -164,7 +166,7 @@ class ToolView {
     setText(this.#brief, briefOf(part.args));
     setText(this.#state, TOOL_STATES[part.status]);
     setText(this.#args, written(part.args));
-    setText(this.#result, shortened(part.result ?? ""));
+    setText(this.#result, shortened(indented(part.result ?? "")));
     this.#result.hidden = this.#resultTitle.hidden = part.result === undefined;
     this.element.dataset.status = part.status;
     this.element.classList.toggle("running", part.status === "running");
@@ -192,5 +194,19 @@ function briefOf(args) {
 
 /** @param {unknown} args */
 const written = (args) => (typeof args === "string" ? args : JSON.stringify(args ?? {}, null, 2));
+/**
+ * A tool's output that is JSON, on several lines; any other as it is.
+ *
+ * @param {string} text
+ */
+function indented(text) {
+  if (!/^\s*[[{]/.test(text) || text.length > MAX_OUTPUT) return text;
+  try {
+    return JSON.stringify(JSON.parse(text), null, 2);
+  } catch {
+    return text;
+  }
+}
+
 /** @param {string} text */
 const shortened = (text) => (text.length > MAX_OUTPUT ? `${text.slice(0, MAX_OUTPUT)}\n… (shortened)` : text);

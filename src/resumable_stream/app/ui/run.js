@@ -11,7 +11,7 @@
  * @typedef {{kind: "human", text: string, pending?: boolean}} HumanTurn
  * @typedef {{kind: "ai", parts: Part[], status: RunStatus, notes: Set<Note>}} AiTurn
  * @typedef {HumanTurn | AiTurn} Turn
- * @typedef {"gap" | "length" | "interrupted"} Note
+ * @typedef {"gap" | "length" | "content_filter" | "interrupted"} Note
  */
 
 /** Events that stand in no log. `EventSource` repeats the id before them, so their own must not be looked at. */
@@ -81,7 +81,7 @@ export class Run {
         return;
       case "message_end":
         this.#fresh = true;
-        if (data?.finish_reason === "length" || data?.finish_reason === "max_tokens") notes.add("length");
+        if (data?.finish_reason === "length" || data?.finish_reason === "content_filter") notes.add(data.finish_reason);
         return;
       case "tool_call":
         if (!parts.some((part) => part.kind === "tool" && part.id === data.id)) {

@@ -13,6 +13,7 @@
  * @property {(text: string) => void} giveBack a message that was not sent
  * @property {(threadId: string, runId: string) => void} started
  * @property {(threadId: string, runId: string) => void} ended
+ * @property {(threadId: string, runId: string | null) => void} loaded with the run that is active
  * @property {(threadId: string, title: string) => void} titled
  */
 
@@ -37,6 +38,8 @@ export class Session {
   sending = false;
   stopping = false;
   reconnecting = false;
+  /** The newest run that was followed here. */
+  lastRunId = "";
   /** @type {Problem | null} */
   problem = null;
 
@@ -217,8 +220,10 @@ export class Session {
       return false;
     }
     if (load !== this.#load) return true;
+    if (this.phase === "failed") this.problem = null;
     // Without `whole`, a run that has just ended is left to its stream, which says how it ended.
     if (!whole && this.run && !thread.activeRunId) return true;
+    this.#listener.loaded(threadId, thread.activeRunId);
     this.phase = "ready";
     this.turns = turnsOf(thread.messages);
     if (thread.activeRunId !== (this.run?.id ?? null)) {
@@ -248,6 +253,7 @@ export class Session {
     const threadId = this.threadId ?? "";
     const run = new Run(runId);
     this.run = run;
+    this.lastRunId = runId;
     this.stopping = false;
     this.#stream = new RunStream({
       address: () => streamAddress(threadId, run.id, run.cursor),
@@ -295,7 +301,7 @@ export class Session {
     const threadId = this.threadId ?? "";
     this.#load += 1;
     this.#detach();
-    if (turn.parts.length > 0 || turn.status !== "completed") this.turns = [...this.turns, turn];
+    this.turns = [...this.turns, turn];
     if (turn.status === "failed" || turn.status === "lost") {
       const text = turn.status === "lost" ? "The answer broke off: the server that wrote it went away."
         : run.error ? sentence(run.error) : "The answer failed.";

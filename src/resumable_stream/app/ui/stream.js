@@ -19,7 +19,7 @@
 const SILENCE = 50_000;
 const CONNECT_TIMEOUT = 30_000;
 const FIRST_DELAY = 400;
-const MAX_DELAY = 15_000;
+const MAX_DELAY = 8_000;
 /** A connection that lived this long was a good one: the next attempt is a first attempt. */
 const GOOD_AGE = 10_000;
 

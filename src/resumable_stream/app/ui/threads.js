@@ -20,6 +20,8 @@ export class Threads {
   #cursor = null;
   #pages = 0;
   #refresh = 0;
+  /** Counts what was changed here: an answer that was under way meanwhile may be from before. */
+  #changes = 0;
   /** @type {Set<string>} deleted here: an answer that was under way must not bring them back */
   #deleted = new Set();
   #changed;
@@ -41,9 +43,11 @@ export class Threads {
   /** Fetch the first page again and fit it into what is known. */
   async refresh() {
     const turn = (this.#refresh += 1);
+    const changes = this.#changes;
     try {
       const page = await listThreads({ limit: PAGE });
       if (turn !== this.#refresh) return;
+      if (changes !== this.#changes) return void this.refresh();
       this.#merge(page.threads, page.next_cursor ?? null);
       this.problem = "";
     } catch (error) {
@@ -85,8 +89,16 @@ export class Threads {
     const thread = {
       chat_name: null, ...known, id, active, run_id: active ? runId : undefined, last_activity_time: now,
     };
-    this.items = [thread, ...this.items.filter((each) => each.id !== id)];
-    this.#changed();
+    this.#change([thread, ...this.items.filter((each) => each.id !== id)]);
+  }
+
+  /**
+   * @param {string} id
+   * @param {string | null} runId the active run
+   */
+  setActivity(id, runId) {
+    const activity = { active: runId !== null, run_id: runId ?? undefined };
+    this.#change(this.items.map((each) => (each.id === id ? { ...each, ...activity } : each)));
   }
 
   /**
@@ -94,8 +106,7 @@ export class Threads {
    * @param {string} name
    */
   setName(id, name) {
-    this.items = this.items.map((thread) => (thread.id === id ? { ...thread, chat_name: name } : thread));
-    this.#changed();
+    this.#change(this.items.map((thread) => (thread.id === id ? { ...thread, chat_name: name } : thread)));
   }
 
   /**
@@ -110,6 +121,7 @@ export class Threads {
     this.setName(id, name);
     try {
       await renameThread(id, name);
+      this.setName(id, name); // the list may have been fetched before the server knew
     } catch (error) {
       this.setName(id, before);
       throw error;
@@ -123,7 +135,13 @@ export class Threads {
   async remove(id) {
     await deleteThread(id);
     this.#deleted.add(id);
-    this.items = this.items.filter((thread) => thread.id !== id);
+    this.#change(this.items.filter((thread) => thread.id !== id));
+  }
+
+  /** @param {Thread[]} items */
+  #change(items) {
+    this.#changes += 1;
+    this.items = items;
     this.#changed();
   }
 

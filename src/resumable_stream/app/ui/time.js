@@ -1,5 +1,5 @@
 /**
- * Times as people say them, in the language of the page's reader.
+ * Times as people say them, in the page's language.
  */
 
 const MINUTE = 60_000;

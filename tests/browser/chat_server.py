@@ -1,0 +1,144 @@
+"""The app on its own, in a process that a test may kill: ``python chat_server.py <port>``.
+
+The sub-app is mounted under ``/assistant`` and at the root; the header X-User says who is calling. REDIS_URL and
+DATABASE_URL say where its servers are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import uvicorn
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
+from langchain_core.messages import AIMessageChunk, BaseMessage, HumanMessage
+from langchain_core.outputs import ChatGenerationChunk
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+
+from resumable_stream.agent import LangGraphAgent, build_graph, open_pool, set_up_checkpoints
+from resumable_stream.app import create_app, load_settings
+from resumable_stream.demo import ScriptedChatModel, script, search_tool
+
+THOUGHT = "I was asked to think. So I do, a little, before I answer."
+
+
+class Gates:
+    """Where answers wait until the test lets them go on: ``POST /gates/<name>`` opens one gate of that name."""
+
+    def __init__(self) -> None:
+        self._opened: Counter[str] = Counter()
+        self._changed = anyio.Event()
+
+    async def open(self, request: Request) -> Response:
+        self._opened[request.path_params["name"]] += 1
+        self._changed.set()
+        self._changed = anyio.Event()
+        return Response(status_code=204)
+
+    async def wait(self, name: str, number: int) -> None:
+        while self._opened[name] < number:
+            await self._changed.wait()
+
+
+def parts(prompt: str) -> list[str]:
+    """What the answer to a prompt with ``gate-<name>`` in it is up to its first gate, its second, and in full."""
+    tokens = script(prompt)
+    third = len(tokens) // 3
+    return ["".join(tokens[:third]), "".join(tokens[: 2 * third]), "".join(tokens)]
+
+
+class GatedModel(ScriptedChatModel):
+    """The demo's model without its pauses, and some kinds of messages for tests.
+
+    A message with ``gate-<name>`` in it is answered with two waits at gates of that name; with ``lump`` in it, what
+    comes after a gate comes as one token. ``echo <text>`` is answered with that text in pieces, ``quick <text>`` with
+    it in one piece after 5 ms, and ``think <text>`` with some reasoning first.
+    """
+
+    gates: Any
+    tokens_per_second: float = 0
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        prompt = [str(one.text) for one in messages if isinstance(one, HumanMessage)][-1]
+        kind, _, text = prompt.partition(" ")
+        gate = re.search(r"\bgate-(\w+)", prompt)
+        if gate:
+            shown = ""
+            for number, upto in enumerate(parts(prompt)):
+                await self.gates.wait(gate[1], number)
+                rest = upto.removeprefix(shown)
+                for piece in [rest] if number and "lump" in prompt else _pieces(rest):
+                    yield _chunk(content=piece)
+                shown = upto
+        elif kind == "quick":
+            await anyio.sleep(0.005)
+            yield _chunk(content=text)
+        elif kind in ("echo", "think"):
+            if kind == "think":
+                for piece in _pieces(THOUGHT):
+                    yield _chunk(additional_kwargs={"reasoning_content": piece})
+            for piece in _pieces(text):
+                yield _chunk(content=piece)
+        else:
+            async for chunk in super()._astream(messages, stop, run_manager, **kwargs):
+                yield chunk
+            return
+        yield _chunk(chunk_position="last")
+
+
+def _pieces(text: str) -> list[str]:
+    return [text[start : start + 5] for start in range(0, len(text), 5)]
+
+
+def _chunk(**values: Any) -> ChatGenerationChunk:
+    return ChatGenerationChunk(message=AIMessageChunk(**({"content": ""} | values)))
+
+
+@asynccontextmanager
+async def host(redis_url: str, database_url: str) -> AsyncIterator[Starlette]:
+    settings = load_settings(
+        _env_file=None,
+        redis_url=redis_url,
+        database_url=database_url,
+        stream_lease_seconds=1.5,
+        shutdown_grace_seconds=0.0,
+    )
+    async with open_pool(database_url, max_size=4) as pool:
+        await set_up_checkpoints(pool)
+        gates = Gates()
+        graph = build_graph(GatedModel(gates=gates), [search_tool()])
+        title_model = ScriptedChatModel(task="title", tokens_per_second=0)
+        agent = LangGraphAgent(graph, pool, title_model=title_model)
+        chat = create_app(settings, agent=agent, identify=lambda request: request.headers.get("X-User", "anybody"))
+        routes = [
+            Route("/gates/{name}", gates.open, methods=["POST"]),
+            Mount("/assistant", chat),
+            Mount("/", chat),
+        ]
+        yield Starlette(routes=routes, lifespan=chat.lifespan)
+
+
+async def main(port: int) -> None:
+    async with host(os.environ["REDIS_URL"], os.environ["DATABASE_URL"]) as app:
+        config = uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=2)
+        await uvicorn.Server(config).serve()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1])))
