@@ -39,6 +39,8 @@ class ProviderWire:
         self._lock = threading.Lock()
         self._steps: deque[_Step] = deque()
         self._requests: list[Request] = []
+        self.search: tuple[int, dict[str, Any]] = (200, {})
+        """The status and body that Tavily's wire answers."""
 
     def script(self, *steps: _Step) -> None:
         """Answer the next requests with these, in order; a request with nothing left gets a 500."""
@@ -64,9 +66,15 @@ class ProviderWire:
                 return Failure(500, "server_error", "the script has no answer for this request"), 0
             return self._steps.popleft(), len(self._requests)
 
-    def _refuse(self, request: Request) -> None:
+    def _note(self, request: Request) -> None:
         with self._lock:
             self._requests.append(request)
+
+
+async def _broken(frames: AsyncIterator[str], after: int) -> AsyncIterator[str]:
+    for _ in range(after):
+        yield await anext(frames)
+    raise ConnectionAbortedError("as the script wants it")
 
 
 def _application(wire: ProviderWire) -> Starlette:
@@ -84,13 +92,16 @@ def _application(wire: ProviderWire) -> Starlette:
             try:
                 check(body)
             except RefusalError as refused:
-                wire._refuse(request)
+                wire._note(request)
                 return JSONResponse(error_body(Failure(400, refusal, str(refused))), 400, _CLOSE)
             step, number = wire._take(request)
             if isinstance(step, Failure) and step.status != 200:
                 return JSONResponse(error_body(step), step.status, {**_CLOSE, **step.headers})
             if streamed(http, body):
-                return StreamingResponse(stream(step, number, body), 200, _CLOSE, "text/event-stream")
+                frames = stream(step, number, body)
+                if isinstance(step, Reply) and step.frames is not None:
+                    frames = _broken(frames, step.frames)
+                return StreamingResponse(frames, 200, _CLOSE, "text/event-stream")
             assert isinstance(step, Reply), "only a stream can fail in the middle"
             if step.gate is not None:
                 await step.gate.wait()
@@ -100,6 +111,11 @@ def _application(wire: ProviderWire) -> Starlette:
 
     def asked(_: HTTPRequest, body: dict[str, Any]) -> bool:
         return bool(body.get("stream"))
+
+    async def search(http: HTTPRequest) -> Response:
+        wire._note(Request(http.url.path, json.loads(await http.body()), dict(http.headers)))
+        status, body = wire.search
+        return JSONResponse(body, status, _CLOSE)
 
     chat = endpoint(
         wire_openai.check_chat,
@@ -138,6 +154,7 @@ def _application(wire: ProviderWire) -> Starlette:
             Route("/v1/chat/completions", chat, methods=["POST"]),
             Route("/v1/responses", responses, methods=["POST"]),
             Route("/v1/messages", messages, methods=["POST"]),
+            Route("/search", search, methods=["POST"]),
             Route("/v1beta/models/{model:path}", google, methods=["POST"]),
         ]
     )
@@ -152,7 +169,7 @@ def provider_wire() -> Iterator[ProviderWire]:
         config = uvicorn.Config(
             _application(wire),
             lifespan="off",
-            log_level="error",
+            log_level="critical",
             timeout_graceful_shutdown=1,
             access_log=False,
         )

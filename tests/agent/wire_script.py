@@ -51,6 +51,7 @@ class Reply:
         text: the answer's text, one piece for each delta on the wire.
         gate: where the server waits: after the first half of the text (rounded up).
         length: the answer was cut by the output limit.
+        frames: the connection breaks after so many frames.
     """
 
     text: Sequence[str] = ()
@@ -58,6 +59,7 @@ class Reply:
     calls: Sequence[Call] = ()
     gate: Gate | None = None
     length: bool = False
+    frames: int | None = None
     input_tokens: int = 11
     output_tokens: int = 7
 

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Any, Final, cast
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AnyMessage, HumanMessage, RemoveMessage
+from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, RemoveMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.constants import END, START
@@ -34,6 +34,7 @@ Part = tuple[tuple[str, ...], str, Any]
 
 _CLEAR: Final = StateUpdate(None, END)
 """LangGraph's way to drop the tasks of a thread that have not run, keeping what others have written."""
+_CLEARINGS: Final = 3
 
 
 class LangGraphAgent:
@@ -93,8 +94,9 @@ class LangGraphAgent:
 
         Raises:
             StreamFailure: with the codes ``provider_auth``, ``provider_rate_limited``, ``provider_unavailable``,
-                ``provider_rejected``, ``context_too_long``, ``too_many_steps``, ``storage_unavailable`` and
-                ``agent_error``. What it was exactly is in the log of this module, without any text from outside.
+                ``provider_rejected``, ``context_too_long``, ``provider_failed``, ``too_many_steps``,
+                ``storage_unavailable`` and ``agent_error``. What it was exactly is in the log of this module, without
+                any text from outside.
         """
         try:
             graph = self._bound()
@@ -139,9 +141,8 @@ class LangGraphAgent:
         snapshot = await graph.aget_state(config)
         if snapshot.interrupts:
             return
-        unfinished = bool(snapshot.next)
-        if unfinished:
-            snapshot = await _cleared(graph, config)
+        unfinished = bool(snapshot.tasks)
+        snapshot = await _cleared(graph, config, snapshot)
         messages = _messages(snapshot)
         asked = _index(messages, turn.message_id)
         if asked is None:
@@ -169,8 +170,7 @@ class LangGraphAgent:
     async def _ready(self, graph: Graph, config: RunnableConfig) -> list[AnyMessage]:
         """The thread's messages, repaired if a run has left the thread before its time."""
         snapshot = await graph.aget_state(config)
-        if snapshot.next:
-            snapshot = await _cleared(graph, config)
+        snapshot = await _cleared(graph, config, snapshot)
         messages = _messages(snapshot)
         mended = mend(messages)
         await _write(graph, config, messages, mended)
@@ -215,17 +215,27 @@ def _question(turn: Turn) -> HumanMessage:
 
 
 def _messages(snapshot: StateSnapshot) -> list[AnyMessage]:
-    return list(snapshot.values.get("messages", ()))
+    found = snapshot.values.get("messages", ())
+    return [cast("AnyMessage", one) for one in found if isinstance(one, BaseMessage)]
 
 
 def _index(messages: Sequence[AnyMessage], message_id: str) -> int | None:
     return next((i for i, one in enumerate(messages) if one.id == message_id), None)
 
 
-async def _cleared(graph: Graph, config: RunnableConfig) -> StateSnapshot:
-    """The thread without the tasks that it was left with; what tasks had already written is kept."""
-    await graph.abulk_update_state(config, [[_CLEAR]])
-    return await graph.aget_state(config)
+async def _cleared(graph: Graph, config: RunnableConfig, snapshot: StateSnapshot) -> StateSnapshot:
+    """The thread without the tasks that it was left with; what tasks had already written is kept.
+
+    A task may have written and not be followed by a checkpoint yet. Then it is not among those that are next, but a new
+    input would still drop what it wrote, such as the question that the run was about. Taking in what is written brings
+    about tasks of its own, hence again.
+    """
+    for _ in range(_CLEARINGS):
+        if not snapshot.tasks:
+            break
+        await graph.abulk_update_state(config, [[_CLEAR]])
+        snapshot = await graph.aget_state(config)
+    return snapshot
 
 
 async def _write(graph: Graph, config: RunnableConfig, old: Sequence[AnyMessage], new: Sequence[AnyMessage]) -> None:

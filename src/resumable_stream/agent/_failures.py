@@ -20,6 +20,7 @@ _MESSAGES: Final = {
     "provider_auth": "The model provider did not accept the server's key.",
     "provider_rate_limited": "The model provider has too much to do for this server. Try again in a moment.",
     "provider_unavailable": "The model provider cannot be reached or has a fault. Try again in a moment.",
+    "provider_failed": "The call of the model failed.",
     "provider_rejected": "The model provider refused the request.",
     "context_too_long": "The conversation is too long for the model.",
     "too_many_steps": "The agent took too many steps without an answer.",
@@ -70,7 +71,8 @@ def failure_of(error: BaseException) -> StreamFailure:
     """Say to the readers of a run why it failed.
 
     Codes: ``provider_auth``, ``provider_rate_limited``, ``provider_unavailable``, ``provider_rejected``,
-    ``context_too_long``, ``too_many_steps``, ``storage_unavailable``, and ``agent_error`` for all else.
+    ``context_too_long``, ``provider_failed`` for what else goes wrong in a model call, ``too_many_steps``,
+    ``storage_unavailable``, and ``agent_error`` for all else.
     """
     code = _code(error)
     return StreamFailure(code, _MESSAGES[code])
@@ -101,7 +103,7 @@ def _code(error: BaseException) -> str:
         # Otherwise a tool's own requests would be taken for the provider's.
         if called_model and (code := _provider_code(one)) is not None:
             return code
-    return "agent_error"
+    return "provider_failed" if called_model else "agent_error"
 
 
 def _provider_code(error: BaseException) -> str | None:
@@ -110,7 +112,9 @@ def _provider_code(error: BaseException) -> str | None:
         if name in names:
             return code
     facts = dict(_facts(error))
-    for word in (facts.get("code"), facts.get("type")):
+    # LangChain makes a ValueError "<code>: <text>" of an error inside a stream of OpenAI's responses.
+    first = str(error).partition(":")[0] if isinstance(error, ValueError) else None
+    for word in (facts.get("code"), facts.get("type"), first):
         if isinstance(word, str) and word in _WORDS:
             return _WORDS[word]
     status = facts.get("status")

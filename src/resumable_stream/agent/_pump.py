@@ -50,8 +50,7 @@ class RunTasks(AsyncCallbackHandler):
         self._note()
 
     def _note(self) -> None:
-        if (task := asyncio.current_task()) is not None:
-            self._tasks.add(task)
+        self._tasks.update(filter(None, [asyncio.current_task()]))
 
     def cancel(self, *, all_but: asyncio.Task[Any]) -> None:
         """Cancel once more what is still at work."""

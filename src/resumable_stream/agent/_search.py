@@ -93,7 +93,8 @@ def _tavily(key: SecretStr, base_url: str | None, max_results: int) -> Search:
         from langchain_tavily import TavilySearch
 
         options = {} if base_url is None else {"api_base_url": base_url}
-        tool = TavilySearch(tavily_api_key=key, max_results=max_results, **options)
+        # As plain text: made a str of, which happens inside, a SecretStr is asterisks.
+        tool = TavilySearch(tavily_api_key=key.get_secret_value(), max_results=max_results, **options)
         found = await tool.ainvoke({"query": query})
         if not isinstance(found, dict):  # advice on what to try when there is nothing
             return []

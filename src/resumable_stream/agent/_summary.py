@@ -38,6 +38,8 @@ _KEY: Final = "conversation_summary"
 _MESSAGE_CHARS: Final = 8_000
 _SUMMARY_CHARS: Final = 12_000
 _CHARS_PER_TOKEN: Final = 4
+_RETRY_AFTER: Final = 10
+"""Messages to wait for after a failure: a summariser that is slow to fail must not slow each call."""
 _LEFT_OUT: Final = "(The beginning of this conversation is left out.)"
 _HEADING: Final = "Summary of the conversation so far, made to save room:\n\n"
 _INSTRUCTION: Final = """\
@@ -129,7 +131,7 @@ class SummaryMiddleware(AgentMiddleware[SummaryState, Any, Any]):
                 except Exception as error:  # noqa: BLE001 - an answer without old messages beats none
                     logger.warning("no summary was made: %s", type(error).__name__)
                     covered = messages[start - 1].id or "" if start else ""
-                    later = len(messages) + self._options.keep_messages
+                    later = len(messages) + _RETRY_AFTER
                     update = _Summary(text=text, upto=covered, retry_at=later)
             start = cut
         if start:
@@ -149,7 +151,8 @@ class SummaryMiddleware(AgentMiddleware[SummaryState, Any, Any]):
         return count_tokens_approximately(messages) + len(text) // _CHARS_PER_TOKEN > limit
 
     async def _summarise(self, text: str, messages: Sequence[AnyMessage]) -> str:
-        room = (self._options.trigger_tokens or 32_000) * _CHARS_PER_TOKEN
+        # What has just gone over the trigger fits in one call; a past that was never summarised may take more.
+        room = 2 * (self._options.trigger_tokens or 32_000) * _CHARS_PER_TOKEN
         with anyio.fail_after(self._options.timeout):
             for part in _parts(messages, room):
                 asked = f"Old notes:\n{text or '(none)'}\n\nSaid since:\n{part}"

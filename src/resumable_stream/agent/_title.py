@@ -25,6 +25,7 @@ _INSTRUCTION: Final = (
     "quotes, no full stop."
 )
 _LABEL: Final = re.compile(r"^(title|thread title)\s*:\s*", re.IGNORECASE)
+_EDGES: Final = "*_`\"'“”„«» "
 _UNSEEN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff]+")
 
 
@@ -47,8 +48,8 @@ def clean_title(text: str) -> str | None:
     """Make one plain line of what a model gave for a title."""
     lines = (" ".join(_UNSEEN.sub(" ", line).split()) for line in text.splitlines())
     line = next((line for line in lines if line), "")
-    line = _LABEL.sub("", line.strip("#*_`\"'“”„«» "))
-    line = line.strip("*_`\"'“”„«» ").rstrip(".").strip()
+    line = _LABEL.sub("", line.strip(_EDGES + "#"))
+    line = line.strip(_EDGES).rstrip(".").strip(_EDGES)
     if len(line) > _TITLE_CHARS:
         cut = line[: _TITLE_CHARS - 1]
         line = (cut.rpartition(" ")[0] or cut).rstrip(" ,;:-") + "…"

@@ -70,9 +70,9 @@ class _Growing:
     ids: set[str] = field(default_factory=set)
     text: list[str] = field(default_factory=list)
 
-    def may_go_on_as(self, message_id: str | None) -> bool:
+    def may_go_on_as(self, message_id: str) -> bool:
         """Whether a chunk with a new id can belong to it: there is one id of LangChain's and one of the provider's."""
-        return message_id is None or all(_made_here(one) != _made_here(message_id) for one in self.ids)
+        return all(_made_here(one) != _made_here(message_id) for one in self.ids)
 
     def reads(self, text: str) -> bool:
         """Whether a message with this text is this one: a node may put what was streamed into a new message."""
@@ -111,7 +111,7 @@ class Translator:
             own = path in self._answering and _INTERNAL.isdisjoint(metadata)
             if own and isinstance(message, AIMessage):
                 yield from self._message(message, path, str(metadata.get("langgraph_checkpoint_ns")))
-        elif mode == "updates":
+        else:
             for node, update in data.items():
                 if node == "__interrupt__":
                     if not inside:
@@ -121,24 +121,24 @@ class Translator:
 
     def _message(self, message: AIMessage, path: Path, task: str) -> Iterator[StreamEvent]:
         """Take a chunk, or a whole message of a model that does not stream or of a node that made it itself."""
-        if message.id in self._done:
+        message_id = message.id or ""
+        if message_id in self._done:
             return
         begun = [one for one in self._growing if one.task == task]
-        growing = next((one for one in begun if message.id in one.ids), None)
+        growing = next((one for one in begun if message_id in one.ids), None)
         if not isinstance(message, AIMessageChunk):
             if growing is None:
                 growing = next((one for one in begun if one.reads(text_of(message))), None)
             if growing is not None:  # what was streamed, once more as a whole
-                growing.ids.add(message.id or "")
+                growing.ids.add(message_id)
                 return
-        elif growing is None and begun and begun[-1].may_go_on_as(message.id):
+        elif growing is None and begun and begun[-1].may_go_on_as(message_id):
             growing = begun[-1]
         if growing is None:
             growing = _Growing(task, path)
             self._growing.append(growing)
             yield _start(message)
-        if message.id:
-            growing.ids.add(message.id)
+        growing.ids.add(message_id)
         growing.text.append(text_of(message))
         yield from _said(message)
 
@@ -162,10 +162,10 @@ class Translator:
             if call_id not in self._calls:
                 self._calls.add(call_id)
                 yield StreamEvent("tool_call", {"id": call_id, "name": name, "args": plain(call["args"])})
-        if message.id:
+        if message.id:  # one that a node gives as a dict gets its id only in the state
             self._done.add(message.id)
-        if answers and message.id:
-            yield _end(message)
+            if answers:
+                yield _end(message)
 
     def _was_streamed(self, message: AIMessage, path: Path) -> bool:
         """Find the beginning of a finished message, and let it go."""
