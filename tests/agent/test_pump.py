@@ -55,11 +55,12 @@ async def test_a_source_under_a_cancelled_scope_may_finish_what_it_does_in_peace
 async def test_a_source_that_swallows_the_cancellation_ends_at_its_next_item(
     no_tasks_left: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    closed = asyncio.Event()
+    waiting, closed = asyncio.Event(), asyncio.Event()
 
     async def source() -> AsyncGenerator[int, None]:
         try:
             yield 1
+            waiting.set()
             with suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
             yield 2
@@ -69,6 +70,7 @@ async def test_a_source_that_swallows_the_cancellation_ends_at_its_next_item(
 
     async with pumped(source(), RunTasks()) as items:
         assert await anext(items) == 1
+        await waiting.wait()
 
     assert closed.is_set()
     assert caplog.records == []

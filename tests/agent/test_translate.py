@@ -42,6 +42,7 @@ def test_an_id_that_changes_to_the_providers_does_not_begin_a_message() -> None:
         said(chunk("a", "resp_1")),
         said(chunk("b", "lc_run--1")),
         said(chunk("c", "lc_run--1")),
+        said(AIMessage("abc", id="resp_1")),
         wrote(AIMessage("abc", id="resp_1")),
         said(chunk("late", "lc_run--1")),
     )

@@ -96,11 +96,10 @@ def _tavily(key: SecretStr, base_url: str | None, max_results: int) -> Search:
         # As plain text: made a str of, which happens inside, a SecretStr is asterisks.
         tool = TavilySearch(tavily_api_key=key.get_secret_value(), max_results=max_results, **options)
         found = await tool.ainvoke({"query": query})
-        if not isinstance(found, dict):  # advice on what to try when there is nothing
-            return []
-        if "error" in found:
-            raise found["error"]
-        return list(found["results"])
+        hits = found if isinstance(found, dict) else {}  # else it is advice, for there is nothing
+        if "error" in hits:
+            raise hits["error"]
+        return list(hits.get("results", ()))
 
     return search
 

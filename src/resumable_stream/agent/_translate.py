@@ -220,13 +220,9 @@ def _interrupted(interrupts: Collection[Interrupt]) -> StreamEvent:
 
 def _messages(update: Any) -> Iterator[BaseMessage]:
     """The messages in what a node returned: a state, several, or commands' updates."""
-    if isinstance(update, list | tuple):
-        for part in update:
-            yield from _messages(part)
-        return
-    value = update.get("messages") if isinstance(update, Mapping) else getattr(update, "messages", None)
-    if isinstance(value, Overwrite):
-        value = value.value
-    if value is None:
-        return
-    yield from convert_to_messages(value if isinstance(value, list) else [value])
+    for part in update if isinstance(update, list | tuple) else [update]:
+        value = part.get("messages") if isinstance(part, Mapping) else getattr(part, "messages", None)
+        if isinstance(value, Overwrite):
+            value = value.value
+        if value is not None:
+            yield from convert_to_messages(value if isinstance(value, list) else [value])
