@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 from langchain_core.tools import BaseTool, tool
 
+from resumable_stream._errors import StreamFailure
 from resumable_stream._events import StreamEvent
 from resumable_stream.agent import LangGraphAgent, Turn
 from support import wait_until
@@ -33,6 +34,19 @@ async def answer(agent: LangGraphAgent, turn: Turn) -> list[StreamEvent]:
     with anyio.fail_after(WAIT):
         async with aclosing(agent.stream(turn)) as stream:
             return [event async for event in stream]
+
+
+async def fail(agent: LangGraphAgent, turn: Turn) -> tuple[list[StreamEvent], StreamFailure]:
+    """The events of a turn that fails, and how it fails."""
+    events: list[StreamEvent] = []
+    try:
+        with anyio.fail_after(WAIT):
+            async with aclosing(agent.stream(turn)) as stream:
+                async for event in stream:
+                    events.append(event)  # noqa: PERF401 - kept also when it raises
+    except StreamFailure as failure:
+        return events, failure
+    raise AssertionError("the turn did not fail")
 
 
 async def stop_when(

@@ -71,12 +71,6 @@ class ProviderWire:
             self._requests.append(request)
 
 
-async def _broken(frames: AsyncIterator[str], after: int) -> AsyncIterator[str]:
-    for _ in range(after):
-        yield await anext(frames)
-    raise ConnectionAbortedError("as the script wants it")
-
-
 def _application(wire: ProviderWire) -> Starlette:
     def endpoint(
         check: Callable[[dict[str, Any]], None],
@@ -98,10 +92,7 @@ def _application(wire: ProviderWire) -> Starlette:
             if isinstance(step, Failure) and step.status != 200:
                 return JSONResponse(error_body(step), step.status, {**_CLOSE, **step.headers})
             if streamed(http, body):
-                frames = stream(step, number, body)
-                if isinstance(step, Reply) and step.frames is not None:
-                    frames = _broken(frames, step.frames)
-                return StreamingResponse(frames, 200, _CLOSE, "text/event-stream")
+                return StreamingResponse(stream(step, number, body), 200, _CLOSE, "text/event-stream")
             assert isinstance(step, Reply), "only a stream can fail in the middle"
             if step.gate is not None:
                 await step.gate.wait()

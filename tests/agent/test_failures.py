@@ -11,7 +11,7 @@ from langchain_core.tools import tool
 from psycopg_pool import PoolTimeout
 
 from agent.conftest import SECRET, make_model
-from agent.helpers import answer, look_up, new_turn, text
+from agent.helpers import answer, fail, look_up, new_turn, text
 from agent.provider_wire import Call, Failure, Gate, ProviderWire, Reply
 from resumable_stream._errors import StreamFailure
 from resumable_stream.agent import LangGraphAgent, build_graph
@@ -130,13 +130,33 @@ async def test_a_connection_that_breaks_in_the_middle_makes_the_provider_unavail
     wire: ProviderWire, pool: Pool, provider: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     agent = LangGraphAgent(build_graph(make_model(wire.url, provider)), pool)
-    wire.script(Reply(text=["Hel", "lo", " you"], frames=2), Reply(text=["Fine."]))
+    wire.script(Reply(text=["Hel", "lo", " you"], broken=True), Reply(text=["Fine."]))
     turn = new_turn()
 
-    with pytest.raises(StreamFailure) as caught:
-        await answer(agent, turn)
+    said, failed = await fail(agent, turn)
 
-    assert caught.value.code == "provider_unavailable"
+    assert text(said) == "Hello"
+    assert failed.code == "provider_unavailable"
+    assert text(await answer(agent, new_turn("again", turn.thread_id))) == "Fine."
+
+
+async def test_what_was_said_before_a_failure_can_be_kept(wire: ProviderWire, pool: Pool, provider: str) -> None:
+    agent = LangGraphAgent(build_graph(make_model(wire.url, provider), [look_up]), pool)
+    asking = Reply(
+        text=["See. "],
+        calls=[Call("call_a", "look_up", {"word": "cat"})],
+        reasoning=["hm"] if provider == "anthropic-thinking" else [],
+    )
+    wire.script(asking, Reply(text=["Hel", "lo", " you", "!"], broken=True), Reply(text=["Fine."]))
+    turn = new_turn()
+    said, _ = await fail(agent, turn)
+
+    await agent.keep_partial(turn, text(said))
+
+    assert text(said) == "See. Hello"
+    history = await agent.history(turn.thread_id)
+    assert "".join(message.content for message in history[1:]) == text(said)
+    assert history[-1].stopped
     assert text(await answer(agent, new_turn("again", turn.thread_id))) == "Fine."
 
 

@@ -128,6 +128,7 @@ def test_what_was_said_is_saved_once() -> None:
     saved: list[AnyMessage] = [AIMessage("One. ", id="a"), AIMessage("", id="b"), AIMessage("Two. ", id="c")]
     assert unsaved(saved, "One. Two. Thr") == "Thr"
     assert unsaved(saved[2:], "One. Two. Thr") == "One. Two. Thr"
+    assert unsaved(saved, "One. Tw") == "", "the thread is ahead of the stream"
 
     *_, last = stopped(saved, "One. Two. Thr", "p")
     assert (last.id, last.content, last.response_metadata) == ("p", "Thr", {"stopped": True})

@@ -98,8 +98,7 @@ async def stream(reply: Reply | Failure, number: int) -> AsyncIterator[str]:
             yield frame("content_block_start", index=index, content_block={"type": "text", "text": ""})
             yield 'event: ping\ndata: {"type": "ping"}\n\n'
             for step, piece in enumerate(reply.text):
-                if reply.gate is not None and step == reply.before_gate:
-                    await reply.gate.wait()
+                await reply.before(step)
                 yield delta("text_delta", text=piece)
         else:
             yield frame("content_block_start", index=index, content_block={**block, "input": {}})

@@ -92,8 +92,7 @@ async def stream(reply: Reply | Failure, number: int) -> AsyncIterator[str]:
     for piece in reply.reasoning:
         yield _data(_response([{"text": piece, "thought": True}], reply, number, last=False))
     for step, piece in enumerate(reply.text):
-        if reply.gate is not None and step == reply.before_gate:
-            await reply.gate.wait()
+        await reply.before(step)
         yield _data(_response([{"text": piece}], reply, number, last=False))
     for part in _call_parts(reply):
         yield _data(_response([part], reply, number, last=False))

@@ -111,8 +111,7 @@ async def stream_chat(reply: Reply | Failure, number: int, body: dict[str, Any])
         yield _data(error_body(reply))
         return
     for index, piece in enumerate(reply.text):
-        if reply.gate is not None and index == reply.before_gate:
-            await reply.gate.wait()
+        await reply.before(index)
         yield frame({"content": piece})
     for index, call in enumerate(reply.calls):
         function: dict[str, str] = {"name": call.name, "arguments": ""}
@@ -201,8 +200,7 @@ async def stream_response(reply: Reply | Failure, number: int) -> AsyncIterator[
             yield frame("response.output_item.added", output_index=index, item={**item, "content": []})
             yield frame("response.content_part.added", part=part, **place)
             for step, piece in enumerate(reply.text):
-                if reply.gate is not None and step == reply.before_gate:
-                    await reply.gate.wait()
+                await reply.before(step)
                 yield frame("response.output_text.delta", delta=piece, logprobs=[], **place)
             yield frame("response.output_text.done", text=reply.whole_text, logprobs=[], **place)
             yield frame("response.content_part.done", part=item["content"][0], **place)

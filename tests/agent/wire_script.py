@@ -51,7 +51,7 @@ class Reply:
         text: the answer's text, one piece for each delta on the wire.
         gate: where the server waits: after the first half of the text (rounded up).
         length: the answer was cut by the output limit.
-        frames: the connection breaks after so many frames.
+        broken: the connection breaks at the same place.
     """
 
     text: Sequence[str] = ()
@@ -59,7 +59,7 @@ class Reply:
     calls: Sequence[Call] = ()
     gate: Gate | None = None
     length: bool = False
-    frames: int | None = None
+    broken: bool = False
     input_tokens: int = 11
     output_tokens: int = 7
 
@@ -67,9 +67,14 @@ class Reply:
     def whole_text(self) -> str:
         return "".join(self.text)
 
-    @property
-    def before_gate(self) -> int:
-        return (len(self.text) + 1) // 2
+    async def before(self, step: int) -> None:
+        """Do what is to be done before a piece of the text."""
+        if step != (len(self.text) + 1) // 2:
+            return
+        if self.broken:
+            raise ConnectionAbortedError("as the script wants it")
+        if self.gate is not None:
+            await self.gate.wait()
 
 
 @dataclass(frozen=True, slots=True)

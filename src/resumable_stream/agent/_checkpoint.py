@@ -25,7 +25,7 @@ Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
 _LOCK: Final = 0x636865636B707473
 """Any number that no other program uses for its advisory locks."""
 _LOOK_EVERY: Final = 0.05
-_SETTLE: Final = 5.0
+_SETTLE: Final = 2.0
 
 
 def open_pool(

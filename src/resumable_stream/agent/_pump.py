@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _AHEAD: Final = 64
-_GRACE: Final = 5.0
+_GRACE: Final = 3.0
 _AGAIN: Final = 0.5
 
 

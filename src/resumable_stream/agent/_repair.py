@@ -90,8 +90,14 @@ def stopped(messages: Sequence[AnyMessage], text: str, message_id: str) -> list[
 
 
 def unsaved(messages: Sequence[AnyMessage], text: str) -> str:
-    """The part of a run's text that none of its saved messages has."""
+    """The part of a run's text that none of its saved messages has.
+
+    A saved message may be ahead of the text: it was finished before all of it was read.
+    """
     for message in messages:
         if isinstance(message, AIMessage):
-            text = text.removeprefix(text_of(message))
+            saved = text_of(message)
+            if saved.startswith(text):
+                return ""
+            text = text.removeprefix(saved)
     return text
