@@ -113,6 +113,7 @@ class Feed:
 
         Raises:
             LogUnavailable: Redis cannot be reached.
+            ConsumerClosed: the feed was closed meanwhile.
         """
         task = self._cold.get(position)
         if task is None:
@@ -122,6 +123,10 @@ class Feed:
                 self._cold.popitem(last=False)
         try:
             return await asyncio.shield(task)
+        except asyncio.CancelledError as exc:
+            if task.cancelled():  # by `aclose`: nobody has cancelled this reader
+                raise ConsumerClosed("the consumer was closed") from exc
+            raise
         finally:
             if self._cold.get(position) is task and not _worth_keeping(task):
                 del self._cold[position]

@@ -190,7 +190,7 @@ class Hub:
         """Stop following everything; viewers that are still waiting get `ConsumerClosed`."""
         for timer in self._lingering.values():
             timer.cancel()
-        feeds = {*self._feeds.values(), *self._retired}
+        feeds = {*self._feeds.values(), *self._lingering, *self._retired}
         self._feeds.clear()
         self._lingering.clear()
         self._retired.clear()
