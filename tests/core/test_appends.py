@@ -165,6 +165,26 @@ async def test_with_a_flush_interval_the_first_token_and_a_flush_do_not_wait(
     assert await text_in_log(redis, "s") == "first second third"
 
 
+async def test_with_a_flush_interval_tokens_that_come_one_by_one_gather(redis: Redis) -> None:
+    """The committing task waits for more, until the interval is over or the buffer is full."""
+    async with StreamProducer(redis, flush_interval=0.02, buffer_bytes=2000) as producer:
+        with anyio.fail_after(DEADLINE):
+            async with producer.open("s") as stream:
+                await stream.send("first ")
+                await stream.flush()
+                for token in numbered(300):
+                    await stream.send(token)
+                    await anyio.lowlevel.checkpoint()
+                await stream.send("rest")
+                await eventually(lambda: _ends_with(redis, "rest"), what="the interval is over, without a flush")
+    assert await text_in_log(redis, "s") == "first " + "".join(numbered(300)) + "rest"
+    assert await redis.xlen(log_key("s")) < 100
+
+
+async def _ends_with(redis: Redis, text: str) -> bool:
+    return (await text_in_log(redis, "s")).endswith(text)
+
+
 async def test_characters_split_over_tokens_arrive_whole(redis: Redis) -> None:
     """Bytes may end inside a character and str inside a surrogate pair; what is broken shows as U+FFFD."""
     smile = "😀"
@@ -207,6 +227,7 @@ async def test_empty_text_makes_no_event(redis: Redis) -> None:
         StreamEvent("x" * 65),
         StreamEvent(""),
         StreamEvent("bad", {"x": float("nan")}),
+        StreamEvent("bad", {"x": object()}),
         StreamEvent("text", {"x": 1}),
         StreamEvent("bad/json", "x"),
     ],
@@ -245,6 +266,24 @@ async def test_only_the_newest_events_are_kept_when_a_bound_is_set(redis: Redis)
     await StreamProducer(redis, max_events=100).run("s", ScriptedSource(numbered(2000)))
     assert await redis.xlen(log_key("s")) < 400
     assert (await log_of(redis, "s"))[-1][1] == "end/json"
+
+
+async def test_a_block_that_shields_itself_is_told_by_its_next_send(redis: Redis) -> None:
+    """The interrupt cannot reach it; `send` and `flush` raise what happened to the stream."""
+    with anyio.fail_after(DEADLINE), pytest.raises(StreamLost):  # noqa: PT012 - the block is what is tested
+        async with StreamProducer(redis).open("s") as stream:
+            with anyio.CancelScope(shield=True):
+                assert stream.stream_id == "s"
+                await stream.send("a")
+                await stream.flush()
+                await redis.delete(log_key("s"), state_key("s"))
+                await stream.send("b")
+                with pytest.raises(StreamLost):
+                    await stream.flush()
+                with pytest.raises(StreamLost):
+                    await stream.send("c")
+                with pytest.raises(StreamLost):
+                    await stream.flush()
 
 
 @pytest.mark.parametrize("what", ["log", "both"])

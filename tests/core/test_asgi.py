@@ -108,6 +108,26 @@ async def test_the_json_dialect_on_the_wire(redis: Redis, server: Served) -> Non
     assert b'{"type":"text","data":"Hel\\r"}' in body
 
 
+async def test_events_that_a_dialect_hides_send_nothing(redis: Redis, server: Served) -> None:
+    gates = [Gate(), Gate()]
+    script: list[Step] = [StreamEvent("reasoning", "hm"), gates[0], StreamEvent("reasoning", "so"), gates[1], "a"]
+    async with anyio.create_task_group() as group:
+        group.start_soon(StreamProducer(redis).run, "s", ScriptedSource(script))
+        await gates[0].reached()
+        async with request(server.port, "/s") as response, request(server.port, "/s?format=json") as full:
+            for index, text in enumerate((b"hm", b"so")):
+                await full.read_until(text)
+                gates[index].open()
+            body = await response.read_all()
+            assert [json.loads(message.data)["type"] for message in parse(await full.read_all())] == [
+                "reasoning",
+                "reasoning",
+                "text",
+                "end",
+            ]
+    assert re.fullmatch(rb": ka\nretry: \d+\nid: \d+-3\nevent: chunk\ndata: a\n\nid: .*data: end\n\n", body, re.DOTALL)
+
+
 @pytest.mark.parametrize("live", [True, False])
 async def test_cut_at_every_frame_and_resumed_over_http(redis: Redis, server: Served, live: bool) -> None:
     """Connections that break after each frame; each resumes with the `Last-Event-ID` that it had."""
