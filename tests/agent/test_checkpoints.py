@@ -159,6 +159,8 @@ async def test_a_deleted_thread_leaves_nothing_behind_also_after_a_stop(
     await answer(agent, turn)
     await stop_when(stuck.called.is_set, agent.stream(new_turn(thread_id=turn.thread_id)), [])
 
+    assert not [task for task in asyncio.all_tasks() if "RunSaver" in repr(task)], "no write is under way"
+
     await agent.delete(turn.thread_id)
     await agent.delete(turn.thread_id)
 
