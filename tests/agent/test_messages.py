@@ -94,7 +94,7 @@ def test_a_call_without_a_result_gets_one_and_nothing_else_is_touched() -> None:
 
     broken = [*good[:3], *good[4:]]
     mended = mend(broken)
-    assert [one.id for one in mended] == ["h", "m", "t2", "cancelled-a", "n"]
+    assert [one.id for one in mended] == ["h", "m", "t2", "cancelled-m-a", "n"]
     assert [one.id for one in change(broken, mended)] == ["__remove_all__", *(one.id for one in mended)]
 
     at_the_end = good[:3]
@@ -110,6 +110,28 @@ def test_a_result_that_came_too_late_is_put_in_its_place() -> None:
     assert [one.id for one in mend(messages)] == ["m", "t", "h"]
 
 
+def test_ids_of_calls_may_be_used_again() -> None:
+    messages: list[AnyMessage] = [
+        call("call_0", id="m1"),
+        ToolMessage("one", tool_call_id="call_0", id="t1"),
+        call("call_0", id="m2"),
+        HumanMessage("?", id="h"),
+        call("call_0", id="m3"),
+        ToolMessage("three", tool_call_id="call_0", id="t3"),
+        ToolMessage("lost", tool_call_id="call_9", id="t9"),
+    ]
+
+    mended = mend(messages)
+
+    assert [one.id for one in mended] == ["m1", "t1", "m2", "cancelled-m2-call_0", "h", "m3", "t3", "t9"]
+    uses = [use for message in history_of(mended) for use in message.tool_calls]
+    assert [(use.result, use.status) for use in uses] == [
+        ("one", "success"),
+        ("Cancelled: the run ended before this tool did.", "cancelled"),
+        ("three", "success"),
+    ]
+
+
 def test_calls_that_could_not_be_read_and_calls_without_an_id_are_seen_to() -> None:
     garbled = AIMessage(
         "",
@@ -121,7 +143,7 @@ def test_calls_that_could_not_be_read_and_calls_without_an_id_are_seen_to() -> N
 
     messages: list[AnyMessage] = [garbled, orphan]
 
-    assert [one.id for one in mend(messages)] == ["m", "cancelled-a", "z"]
+    assert [one.id for one in mend(messages)] == ["m", "cancelled-m-a", "z"]
 
 
 def test_what_was_said_is_saved_once() -> None:

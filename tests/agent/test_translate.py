@@ -125,20 +125,36 @@ def test_messages_of_before_the_run_are_not_told_again() -> None:
 
 
 def test_a_call_and_its_result_are_told_once_from_whichever_node() -> None:
-    call = {"name": "t", "args": {"a": 1}, "id": "c"}
+    asking = AIMessage("", id="1", tool_calls=[{"name": "t", "args": {"a": 1}, "id": "c"}])
+    result = ToolMessage("r", tool_call_id="c", id="r1", name="t")
 
     out = feed(
         Translator(MODEL),
-        wrote(AIMessage("", id="1", tool_calls=[call]), node="planner"),
-        wrote(AIMessage("", id="2", tool_calls=[call]), node="reviewer"),
-        wrote(ToolMessage("r", tool_call_id="c", id="r1", name="t"), node="tools"),
-        wrote(ToolMessage("r", tool_call_id="c", id="r2", name="t"), node="other"),
+        wrote(asking, node="planner"),
+        wrote(asking, node="reviewer"),
+        wrote(result, node="tools"),
+        wrote(result, node="other"),
     )
 
     assert out == [
         ("tool_call", {"id": "c", "name": "t", "args": {"a": 1}}),
         ("tool_result", {"id": "c", "name": "t", "content": "r", "status": "success"}),
     ]
+
+
+def test_ids_of_calls_may_be_used_again() -> None:
+    parts = [
+        wrote(
+            AIMessage("", id=f"m{n}", tool_calls=[{"name": "t", "args": {}, "id": "call_0"}]),
+            ToolMessage(str(n), tool_call_id="call_0", id=f"r{n}"),
+            node="planner",
+        )
+        for n in range(2)
+    ]
+
+    kinds = [kind for kind, _ in feed(Translator(MODEL), *parts)]
+
+    assert kinds == ["tool_call", "tool_result", "tool_call", "tool_result"]
 
 
 def test_calls_that_middleware_makes_for_itself_are_silent() -> None:

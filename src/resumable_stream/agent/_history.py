@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall, ToolMessage
 
 from ._content import plain, reasoning_of, text_of
 from ._protocol import HistoryMessage, ToolStatus, ToolUse
@@ -17,10 +18,10 @@ RUN: Final = "run_id"
 
 def history_of(messages: Sequence[AnyMessage]) -> list[HistoryMessage]:
     """Normalise: people's messages and the agent's, tool results with their calls, nothing else."""
-    results = {one.tool_call_id: one for one in messages if isinstance(one, ToolMessage)}
+    results = _results(messages)
     history = []
     run_id: str | None = None
-    for message in messages:
+    for index, message in enumerate(messages):
         if isinstance(message, HumanMessage):
             if "lc_source" in message.additional_kwargs:  # a summary in the place of what was said
                 continue
@@ -34,19 +35,28 @@ def history_of(messages: Sequence[AnyMessage]) -> list[HistoryMessage]:
                     id=message.id or "",
                     run_id=run_id,
                     stopped=bool(message.response_metadata.get(STOPPED)),
-                    tool_calls=tuple(
-                        _use(call["id"] or "", call["name"], plain(call["args"]), results)
-                        for call in message.tool_calls
-                    ),
+                    tool_calls=tuple(_use(call, results.get((index, call["id"]))) for call in message.tool_calls),
                     reasoning=reasoning_of(message),
                 )
             )
     return history
 
 
-def _use(call_id: str, name: str, args: dict[str, object], results: dict[str, ToolMessage]) -> ToolUse:
-    result = results.get(call_id)
+def _results(messages: Sequence[AnyMessage]) -> dict[tuple[int, str | None], ToolMessage]:
+    """The results by the place of the message that asked for them, and the call's id, which may be used again."""
+    asked: dict[str | None, int] = {}
+    results: dict[tuple[int, str | None], ToolMessage] = {}
+    for index, message in enumerate(messages):
+        if isinstance(message, AIMessage):
+            asked.update((call["id"], index) for call in message.tool_calls)
+        elif isinstance(message, ToolMessage) and message.tool_call_id in asked:
+            results[asked[message.tool_call_id], message.tool_call_id] = message
+    return results
+
+
+def _use(call: ToolCall, result: ToolMessage | None) -> ToolUse:
+    use = ToolUse(id=call["id"] or "", name=call["name"], args=plain(call["args"]))
     if result is None:
-        return ToolUse(id=call_id, name=name, args=args)
+        return use
     status: ToolStatus = "cancelled" if result.response_metadata.get(CANCELLED) else result.status
-    return ToolUse(id=call_id, name=name, args=args, result=text_of(result), status=status)
+    return replace(use, result=text_of(result), status=status)

@@ -21,8 +21,10 @@ _NO_RESULT: Final = "Cancelled: the run ended before this tool did."
 
 
 def mend(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
-    """The messages with a result for each tool call, right after it. Equal to the given ones if those were well."""
-    results = {one.tool_call_id: one for one in messages if isinstance(one, ToolMessage)}
+    """The messages with a result for each tool call, right after it. Equal to the given ones if those were well.
+
+    Ids of calls need not be unique in a conversation: some models count from 0 in each message.
+    """
     mended: list[AnyMessage] = []
     placed: set[int] = set()
     for index, message in enumerate(messages):
@@ -31,9 +33,7 @@ def mend(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
         mended.append(message)
         if not isinstance(message, AIMessage):
             continue
-        # A call whose arguments are no JSON is sent to OpenAI too, and wants a result.
-        calls: list[Mapping[str, Any]] = [*message.tool_calls, *message.invalid_tool_calls]
-        waiting = {call["id"]: call["name"] for call in calls if call["id"]}
+        waiting = _calls(message)
         for follower in messages[index + 1 :]:
             if not isinstance(follower, ToolMessage) or follower.tool_call_id not in waiting:
                 break
@@ -41,17 +41,32 @@ def mend(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
             mended.append(follower)
             placed.add(id(follower))
         for call_id, name in waiting.items():
-            late = results.get(call_id)
-            mended.append(late or _cancelled(call_id, name))
-            if late is not None:
-                placed.add(id(late))
+            result = _late_result(messages[index + 1 :], call_id) or _cancelled(message, call_id, name)
+            mended.append(result)
+            placed.add(id(result))
     return mended
 
 
-def _cancelled(call_id: str, name: str | None) -> ToolMessage:
+def _calls(message: AIMessage) -> dict[str, str | None]:
+    """Ids and names of a message's calls. One whose arguments are no JSON is sent to OpenAI too, and wants a result."""
+    calls: list[Mapping[str, Any]] = [*message.tool_calls, *message.invalid_tool_calls]
+    return {call["id"]: call["name"] for call in calls if call["id"]}
+
+
+def _late_result(messages: Sequence[AnyMessage], call_id: str) -> ToolMessage | None:
+    """The result of a call that came after other messages, but before the id was used again."""
+    for message in messages:
+        if isinstance(message, ToolMessage) and message.tool_call_id == call_id:
+            return message
+        if isinstance(message, AIMessage) and call_id in _calls(message):
+            break
+    return None
+
+
+def _cancelled(message: AIMessage, call_id: str, name: str | None) -> ToolMessage:
     return ToolMessage(
         _NO_RESULT,
-        id=f"cancelled-{call_id}",
+        id=f"cancelled-{message.id}-{call_id}",
         tool_call_id=call_id,
         name=name,
         status="error",

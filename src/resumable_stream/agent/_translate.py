@@ -92,8 +92,6 @@ class Translator:
         self._graphs = {path[:-1] for path in answering} | {()}
         self._growing: list[_Growing] = []
         self._done: set[str] = set(known)
-        self._calls: set[str] = set()
-        self._results: set[str] = set()
 
     @property
     def subgraphs(self) -> bool:
@@ -145,12 +143,14 @@ class Translator:
     def _update(self, update: Any, path: Path) -> Iterator[StreamEvent]:
         """Take what a finished node has written."""
         for message in _messages(update):
-            if isinstance(message, ToolMessage):
-                if message.tool_call_id not in self._results and message.id not in self._done:
-                    self._results.add(message.tool_call_id)
-                    yield _tool_result(message)
-            elif isinstance(message, AIMessage) and message.id not in self._done:
+            if message.id in self._done:
+                continue
+            if isinstance(message, AIMessage):
                 yield from self._finished(message, path)
+            elif isinstance(message, ToolMessage):
+                yield _tool_result(message)
+            if message.id:  # one that a node gives as a dict gets its id only in the state
+                self._done.add(message.id)
 
     def _finished(self, message: AIMessage, path: Path) -> Iterator[StreamEvent]:
         answers = path in self._answering
@@ -158,14 +158,10 @@ class Translator:
             yield _start(message)
             yield from _said(message)
         for call in message.tool_calls:
-            name, call_id = call["name"], call["id"] or ""
-            if call_id not in self._calls:
-                self._calls.add(call_id)
-                yield StreamEvent("tool_call", {"id": call_id, "name": name, "args": plain(call["args"])})
-        if message.id:  # one that a node gives as a dict gets its id only in the state
-            self._done.add(message.id)
-            if answers:
-                yield _end(message)
+            data = {"id": call["id"] or "", "name": call["name"], "args": plain(call["args"])}
+            yield StreamEvent("tool_call", data)
+        if answers and message.id:
+            yield _end(message)
 
     def _was_streamed(self, message: AIMessage, path: Path) -> bool:
         """Find the beginning of a finished message, and let it go."""
