@@ -58,5 +58,7 @@ LARGE = {
     "hashes": "# " + "#" * 50_000,
     "rule": "- " * 20_000 + "x",
     "closing brackets": "[a]" * 20_000,
+    "line breaks": "<br>" * 200_000,
+    "line breaks in a link": "[" + "<br>" * 200_000 + "](https://x.example)",
     "links in links": "![" * 5_000 + "a" + "](https://x.example)" * 5_000,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from playwright.async_api import BrowserContext, Locator, expect
+from playwright.async_api import BrowserContext, Locator, Route, expect
 
 from browser.chat_page import ChatPage, open_chat, start_run
 from browser.chat_server import parts
@@ -68,6 +68,31 @@ async def test_a_thread_gets_another_name_in_every_tab(chat: ChatPage, context: 
     await expect(row(other, "The first one")).to_be_visible()
     await chat.reload()
     await expect(row(chat, "The first one")).to_be_visible()
+
+
+async def test_a_list_from_before_the_rename_does_not_undo_it(chat: ChatPage) -> None:
+    await two_threads(chat)
+    fetched, release = asyncio.Event(), asyncio.Event()
+
+    async def come_late(route: Route) -> None:
+        response = await route.fetch()
+        fetched.set()
+        await release.wait()
+        await route.fulfill(response=response)
+
+    await chat.page.route("**/v1/threads?*", come_late, times=1)
+    await chat.page.evaluate("window.dispatchEvent(new Event('focus'))")
+    await fetched.wait()
+    await press(chat, "Rename", "Quick older")
+    await chat.page.get_by_label("Name of the conversation").fill("Renamed")
+    await chat.page.keyboard.press("Enter")
+    await expect(chat.page.get_by_role("status")).to_have_text("Renamed to Renamed.")
+    async with chat.page.expect_response("**/v1/threads?*"):
+        release.set()
+    async with chat.page.expect_response("**/v1/threads?*"):
+        pass
+    await expect(row(chat, "Renamed")).to_be_visible()
+    await expect(chat.threads).to_have_count(2)
 
 
 async def test_a_rename_can_be_given_up(chat: ChatPage) -> None:
@@ -164,6 +189,26 @@ async def test_what_was_not_sent_stays_with_its_thread(chat: ChatPage) -> None:
     await expect(chat.box).to_have_value("")
     await row(chat, "Quick newer").get_by_role("link").click()
     await expect(chat.box).to_have_value("Half a thought")
+
+
+async def test_a_message_sent_before_the_history_is_there_comes_after_it(chat: ChatPage) -> None:
+    await chat.send("quick Before.")
+    await chat.finished()
+    release = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await release.wait()
+        await route.continue_()
+
+    await chat.page.route("**/v1/thread?*", hold, times=1)
+    await chat.reload()
+    await chat.box.fill("quick After.")
+    await chat.box.press("Enter")
+    await expect(chat.box).to_have_value("")
+    release.set()
+    await chat.finished(answers=2)
+    await chat.shows("After.")
+    assert await chat.questions.all_inner_texts() == ["You\nquick Before.", "You\nquick After."]
 
 
 async def test_the_address_leads_to_the_thread(chat: ChatPage, context: BrowserContext) -> None:

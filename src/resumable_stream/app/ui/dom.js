@@ -9,12 +9,12 @@
 
 /**
  * An element with attributes, listeners (`onclick: …`) and children. `true` sets an empty attribute; `false`, `null`
- * and `undefined` set none.
+ * and `undefined` set none. Children may be lists of any length.
  *
  * @template {keyof HTMLElementTagNameMap} T
  * @param {T} tag
  * @param {Props} [props]
- * @param {...Child} children
+ * @param {...(Child | Child[])} children
  * @returns {HTMLElementTagNameMap[T]}
  */
 export function h(tag, props = {}, ...children) {
@@ -24,7 +24,7 @@ export function h(tag, props = {}, ...children) {
     else if (value === true) element.setAttribute(name, "");
     else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, String(value));
   }
-  element.append(.../** @type {(string | Node)[]} */ (children.filter((child) => child || child === "")));
+  for (const child of children.flat()) if (child || child === "") element.append(child);
   return element;
 }
 

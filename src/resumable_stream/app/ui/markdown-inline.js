@@ -175,7 +175,7 @@ class InlineParser {
     if (children.length === 0) children.push({ t: "text", v: target.address });
     // An address that is not safe leaves its words only. An image becomes a link: pages load nothing from elsewhere.
     if (href) this.out.push({ t: "link", href, title: target.title, c: children, depth: depthOf(children) });
-    else this.out.push(...children);
+    else this.out = this.out.concat(children);
     if (!image) this.linkFloor = this.out.length;
     return true;
   }

@@ -19,11 +19,11 @@ const HEADING_SHIFT = 2;
  */
 export function renderBlock(block, open) {
   switch (block.t) {
-    case "para": return h("p", {}, ...inline(block.text, open));
+    case "para": return h("p", {}, inline(block.text, open));
     case "heading": return heading(block.level, block.text, open);
     case "code": return codeBlock(block.lang, block.text);
     case "hr": return h("hr");
-    case "quote": return h("blockquote", {}, ...renderBlocks(block.c, open));
+    case "quote": return h("blockquote", {}, renderBlocks(block.c, open));
     case "list": return list(block, open);
     case "table": return table(block, open);
   }
@@ -44,7 +44,7 @@ function renderBlocks(blocks, open) {
  */
 function heading(level, text, open) {
   const tag = /** @type {"h3" | "h4" | "h5" | "h6"} */ (`h${Math.min(level + HEADING_SHIFT, 6)}`);
-  return h(tag, { class: `md-h${level}` }, ...inline(text, open));
+  return h(tag, { class: `md-h${level}` }, inline(text, open));
 }
 
 /**
@@ -68,12 +68,12 @@ function list(block, open) {
   const items = block.items.map((item, i) => {
     const last = open && i === block.items.length - 1;
     const content = block.tight ? tightContent(item.c, last) : renderBlocks(item.c, last);
-    if (item.task === null) return h("li", {}, ...content);
+    if (item.task === null) return h("li", {}, content);
     const box = h("input", { type: "checkbox", disabled: true, checked: item.task, "aria-label": item.task ? "Done" : "To do" });
-    return h("li", { class: "task" }, box, h("div", {}, ...content));
+    return h("li", { class: "task" }, box, h("div", {}, content));
   });
-  if (!block.ordered) return h("ul", {}, ...items);
-  return h("ol", { start: block.start === 1 ? null : block.start }, ...items);
+  if (!block.ordered) return h("ul", {}, items);
+  return h("ol", { start: block.start === 1 ? null : block.start }, items);
 }
 
 /**
@@ -96,12 +96,12 @@ function tightContent(blocks, open) {
  */
 function table(block, open) {
   /** @param {"td" | "th"} tag @param {string[]} texts @param {boolean} last */
-  const row = (tag, texts, last) => h("tr", {}, ...texts.map((text, i) => h(tag, {
+  const row = (tag, texts, last) => h("tr", {}, texts.map((text, i) => h(tag, {
     class: block.align[i] && `align-${block.align[i]}`, scope: tag === "th" ? "col" : null,
-  }, ...inline(text, last))));
+  }, inline(text, last))));
   const rows = block.rows.map((texts, i) => row("td", texts, open && i === block.rows.length - 1));
   return h("div", { class: "table", role: "region", "aria-label": "Table", tabindex: "0" },
-    h("table", {}, h("thead", {}, row("th", block.head, false)), h("tbody", {}, ...rows)));
+    h("table", {}, h("thead", {}, row("th", block.head, false)), h("tbody", {}, rows)));
 }
 
 /**
@@ -124,7 +124,7 @@ function renderInline(node) {
     case "br": return h("br");
     case "link": return h("a", {
       href: node.href, title: node.title || null, target: "_blank", rel: "noopener noreferrer nofollow",
-    }, ...node.c.map(renderInline));
-    default: return h(node.t, {}, ...node.c.map(renderInline));
+    }, node.c.map(renderInline));
+    default: return h(node.t, {}, node.c.map(renderInline));
   }
 }

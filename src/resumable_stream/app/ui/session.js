@@ -47,6 +47,8 @@ export class Session {
   #stream = null;
   /** Ends what is under way when another thread is opened. */
   #left = new AbortController();
+  /** @type {Promise<unknown>} the history of the thread that was opened */
+  #opening = Promise.resolve();
   /** Counts loads, and whatever makes a load's answer out of date. */
   #load = 0;
   #asleep = false;
@@ -89,7 +91,8 @@ export class Session {
     this.problem = null;
     this.phase = threadId ? "loading" : "ready";
     this.#listener.changed();
-    if (threadId) await this.#reload({ quiet: false });
+    this.#opening = threadId ? this.#reload({ quiet: false }) : Promise.resolve();
+    await this.#opening;
   }
 
   /** Bring the thread up to date with what other tabs and devices did. Quiet when it cannot be. */
@@ -104,7 +107,18 @@ export class Session {
    * @param {string} text
    */
   async send(text) {
-    if (this.busy) return;
+    if (this.phase === "loading" && !this.busy) {
+      const { opened } = this;
+      this.sending = true;
+      this.#listener.changed();
+      await this.#opening;
+      if (opened !== this.opened) return; // the draft stays with its thread
+      this.sending = false;
+    }
+    if (this.busy || this.phase !== "ready") {
+      this.#listener.giveBack(text);
+      return this.#listener.changed();
+    }
     const { threadId } = this;
     const left = this.#left.signal;
     const { key, reused } = this.#drafts.keyFor(threadId, text);
@@ -217,6 +231,7 @@ export class Session {
       if (load !== this.#load || this.#left.signal.aborted) return false;
       const gone = error instanceof ApiError && (error.status === 404 || error.status === 422);
       if (!quiet || gone) this.#notLoaded(gone, messageOf(error));
+      else if (error instanceof ApiError && error.status === 401) this.problem = { text: error.message };
       return false;
     }
     if (load !== this.#load) return true;
