@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any, Final
 
 from langchain.chat_models import init_chat_model
@@ -66,7 +67,8 @@ def chat_model(
         else:
             # OpenAI's client leaves usage out when the URL is not its own, unless it is told.
             given["stream_usage"] = True
-        if provider == "openai":
+        # A silence that keep-alives of the server do not break; older versions have no such limit.
+        if provider == "openai" and "stream_chunk_timeout" in import_module(package).ChatOpenAI.model_fields:
             given["stream_chunk_timeout"] = timeout
     created = init_chat_model(model, model_provider=name, **(given | options))
     if not isinstance(created, BaseChatModel):  # only with options that make the model configurable
