@@ -7,6 +7,7 @@ waits, and a busy source pays one round trip for many tokens.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -27,8 +28,12 @@ from ._links import backoff
 from ._log import Appended, Claim, Log, Names
 from ._text import TextJoiner
 
+logger: Final = logging.getLogger("resumable_stream")
+
 BATCH_EVENTS: Final = 512
 BATCH_BYTES: Final = 512 * 1024
+LAST_WORDS: Final = 5.0
+"""Seconds that writing the end may take at least, whatever the outage timeout."""
 ENTRY_OVERHEAD: Final = 64
 """Bytes that one entry is reckoned to cost beside its data."""
 
@@ -44,6 +49,8 @@ class WriterOptions:
     outage_timeout: float
     max_events: int | None
 
+
+_TEXT: Final = TEXT.encode()
 
 Entry = tuple[bytes, bytes]
 """A field and a value of the log: see `_events.pack`."""
@@ -133,7 +140,7 @@ class Committer:
     def put_text(self, text: str) -> None:
         """Buffer a ``text`` event, unless it would be empty."""
         if text:
-            self.put((TEXT.encode(), text.encode("utf-8", "surrogatepass")))
+            self.put((_TEXT, text.encode("utf-8", "surrogatepass")))
 
     async def _wait_for_progress(self) -> None:
         self._progress.clear()
@@ -162,7 +169,7 @@ class Committer:
             self.put(self._end)
             self._hurry = True
         if self._task is not None:
-            await asyncio.wait([self._task], timeout=self._options.outage_timeout)
+            await asyncio.wait([self._task], timeout=max(self._options.outage_timeout, LAST_WORDS))
         if self._dead and self.error is not None:
             raise self.error
         if self._acknowledged < self._sent:
@@ -170,7 +177,10 @@ class Committer:
         self.status = status
 
     async def aclose(self) -> None:
-        """Stop committing; what is not written stays unwritten."""
+        """Stop committing; what is not written stays unwritten, and who waits for it is told."""
+        if self.error is None:
+            self.error = StreamClosed(self.stream_id, "the stream is no longer written here")
+        self._progress.set()
         if self._unsubscribe is not None:
             self._unsubscribe()
         if self._timer is not None:
@@ -201,6 +211,13 @@ class Committer:
             self._dead = True
             self._buffer.clear()
             self._fail(exc)
+        except Exception as exc:
+            logger.exception("stream %s cannot be written", self.stream_id)
+            self._dead = True
+            self._buffer.clear()
+            error = StreamLost(self.stream_id, "the stream cannot be written")
+            error.__cause__ = exc
+            self._fail(error)
         finally:
             self._progress.set()
 
@@ -223,7 +240,7 @@ class Committer:
 
     async def _gather(self) -> None:
         """Let tokens come together for the flush interval, unless somebody is in a hurry or the buffer is full."""
-        deadline = time.monotonic() + self._options.flush_interval
+        deadline = min(time.monotonic() + self._options.flush_interval, self._renew_at)
         while not self._hurry and self._buffered < self._options.buffer_bytes:
             self._wake.clear()
             with anyio.move_on_after(max(0.0, deadline - time.monotonic())) as scope:
@@ -240,9 +257,9 @@ class Committer:
         while buffer and len(batch) < BATCH_EVENTS and size < BATCH_BYTES:
             entry = self._pop()
             size += len(entry[1])
-            if merge and entry[0] == b"text":
+            if merge and entry[0] == _TEXT:
                 pieces = [entry[1]]
-                while buffer and buffer[0][0] == b"text" and size < BATCH_BYTES:
+                while buffer and buffer[0][0] == _TEXT and size < BATCH_BYTES:
                     pieces.append(self._pop()[1])
                     size += len(pieces[-1])
                 entry = (entry[0], b"".join(pieces))
@@ -265,13 +282,15 @@ class Committer:
         attempt = 0
         while True:
             now = time.monotonic()
+            if renew := attempt > 0 or now >= self._renew_at:
+                self._renew_at = now + self._options.lease / 3  # before the call: a stop may ask for another meanwhile
             try:
                 appended = await self._log.append(
                     self._names,
                     first,
                     batch,
                     max_events=self._options.max_events or 0,
-                    renew=attempt > 0 or now >= self._renew_at,
+                    renew=renew,
                     end=ends,
                 )
             except LogUnavailable as exc:
@@ -285,8 +304,6 @@ class Committer:
                 continue
             break
         self._digest(appended)
-        if attempt > 0 or now >= self._renew_at:
-            self._renew_at = now + self._options.lease / 3
         self._next += len(batch)
         if batch:
             self.last_id = EventID(self._generation, self._next - 1)

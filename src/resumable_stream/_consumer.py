@@ -131,7 +131,7 @@ class StreamConsumer:
             StreamNotFound, EventIDError, LogUnavailable: as `events`, before the first frame.
         """
         async with await self.attach(stream_id, after=last_event_id, wait=wait) as viewer:
-            async for span in spans(viewer, keep_alive=keep_alive, max_age=max_age):
+            async for span in spans(viewer, dialect, keep_alive=keep_alive, max_age=max_age):
                 if span is IDLE:
                     yield KEEP_ALIVE
                 else:
@@ -171,14 +171,22 @@ def parse_cursor(value: EventID | str | None) -> EventID | None:
     return None if value is None or value == "" else EventID.parse(value)
 
 
-async def spans(viewer: Viewer, *, keep_alive: float, max_age: float | None) -> AsyncGenerator[Span, None]:
-    """What a viewer reads, with `IDLE` where a keep-alive is due, until the end or the age."""
+async def spans(
+    viewer: Viewer, dialect: Dialect, *, keep_alive: float, max_age: float | None
+) -> AsyncGenerator[Span, None]:
+    """What a viewer sees in a dialect, with `IDLE` where a keep-alive is due, until the end or the age."""
     loop = asyncio.get_running_loop()
     age = None if max_age is None else max_age * random.uniform(0.8, 1.0)  # noqa: S311 - spreads load, guards nothing
     retire = float("inf") if age is None else loop.time() + age
+    due = loop.time() + keep_alive
     while loop.time() < retire:
-        span = await viewer.advance(min(loop.time() + keep_alive, retire))
+        span = await viewer.advance(min(due, retire))
         if span is None:
             return
-        if span is not IDLE or loop.time() < retire:
+        if span is not IDLE and span.joined(dialect):
             yield span
+        elif due <= loop.time() < retire:  # nothing to be seen for long, whether or not something happened
+            yield IDLE
+        else:
+            continue
+        due = loop.time() + keep_alive

@@ -80,9 +80,9 @@ class StreamFailure(ResumableStreamError):
     """
 
     def __init__(self, code: str, message: str) -> None:
-        super().__init__(code, message)
-        self.code = code
-        self.message = message
+        self.code = str(code)
+        self.message = str(message)
+        super().__init__(self.code, self.message)
 
     def __str__(self) -> str:
         return f"{self.message} [{self.code}]"

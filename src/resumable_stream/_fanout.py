@@ -11,23 +11,24 @@ from __future__ import annotations
 import asyncio
 import bisect
 import logging
-from collections import OrderedDict
 from typing import Final
 
 import anyio
-from hiredis import HiredisError
 
 from ._errors import ConsumerClosed, LogUnavailable, StreamNotFound
 from ._events import END, EventID, Status, StreamEvent
 from ._links import backoff
 from ._log import Log, Names, Peek, parse_message
-from ._segment import Segment
+from ._segment import Segment, cost_of
 
 logger: Final = logging.getLogger("resumable_stream")
 
 WINDOW_BYTES: Final = 8 * 1024 * 1024
 PAGE: Final = 1000
+FIRST_PAGE: Final = 100
+PAGE_BYTES: Final = 1024 * 1024
 SEGMENT: Final = 512
+SEGMENT_BYTES: Final = 256 * 1024
 COLD_PAGES: Final = 8
 SWEEP: Final = 5.0
 LINGER: Final = 5.0
@@ -62,11 +63,14 @@ class Feed:
         self._log = log
         self._start = start
         self._segments: list[Segment] = []
-        self._cold: OrderedDict[int, asyncio.Task[Segment]] = OrderedDict()
+        self._cost = 0
+        self._page = FIRST_PAGE
+        self._cold: dict[int, asyncio.Task[Segment]] = {}
+        self._pages: set[asyncio.Task[Segment]] = set()
+        self._asked: list[asyncio.Future[None]] = []
         self._waiters: set[asyncio.Future[None]] = set()
         self._kick = asyncio.Event()
         self._subscribed = asyncio.Event()
-        self._syncs = 0
         self._complete = False
         self._unsubscribe = log.subscribe(self.names.channel, self)
         self._task = asyncio.create_task(self._follow(), name="resumable_stream feed")
@@ -118,9 +122,11 @@ class Feed:
         task = self._cold.get(position)
         if task is None:
             task = asyncio.create_task(self._read_page(cursor), name="resumable_stream page")
+            self._pages.add(task)
+            task.add_done_callback(self._pages.discard)
             self._cold[position] = task
             while len(self._cold) > COLD_PAGES:
-                self._cold.popitem(last=False)
+                del self._cold[next(iter(self._cold))]
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError as exc:
@@ -132,25 +138,35 @@ class Feed:
                 del self._cold[position]
 
     async def refresh(self) -> None:
-        """Look at the log now, and wait until that is done, or has failed."""
-        seen = self._syncs
+        """Look at the log now.
+
+        Raises:
+            LogUnavailable: that failed, or took too long.
+        """
+        asked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._asked.append(asked)
         self.kick()
         with anyio.move_on_after(ATTACH_TIMEOUT):
-            while self._syncs == seen and not self._task.done():
-                await self.wait(None)
+            await asked
+            return
+        raise LogUnavailable("Redis did not answer in time")
 
     async def places(self, cursor: EventID) -> bool:
-        """Whether a viewer who has the cursor can go on from it."""
-        for _ in range(2):
-            peek = self.peek
-            if peek is not None:
-                known = peek.places(cursor)
-                if known is None:
-                    return await self._log.holds(self.names, cursor)
-                if known or self._delivered(cursor):
-                    return True
+        """Whether a viewer who has the cursor can go on from it.
+
+        Raises:
+            LogUnavailable: that cannot be told now.
+        """
+        if self._knows(cursor):
+            return True
+        if not self.vanished:
             await self.refresh()
-        return False
+        if self.peek is not None and self.peek.places(cursor) is None:
+            return await self._log.holds(self.names, cursor)
+        return self._knows(cursor)
+
+    def _knows(self, cursor: EventID) -> bool:
+        return (self.peek is not None and self.peek.places(cursor) is True) or self._delivered(cursor)
 
     def _delivered(self, cursor: EventID) -> bool:
         """Whether the cursor is in the window: it may be newer than the last look at the log."""
@@ -172,7 +188,7 @@ class Feed:
         """Take the events when they are exactly what comes next, else look at the log."""
         try:
             events = parse_message(payload)
-        except (ValueError, LookupError, TypeError, HiredisError):  # not ours: the log knows better
+        except Exception:  # noqa: BLE001 - whatever a stranger may have published: the log knows better
             events = None
         if not events or self.peek is None or not self.ready.is_set():
             self.kick()
@@ -192,31 +208,35 @@ class Feed:
         with anyio.move_on_after(ATTACH_TIMEOUT / 2):
             await self._subscribed.wait()
         attempt = 0
-        while True:
+        while self.failure is None and not self.vanished:
             self._kick.clear()
+            asked, self._asked = self._asked, []
+            failure: LogUnavailable | None = None
+            pause: float | None = None
             try:
                 pause = await self._sync()
-                attempt = 0
+                self.missing, attempt = False, 0
             except LogUnavailable as exc:
                 if not self.ready.is_set():
                     self._fail(exc)
-                    return
-                pause = backoff(attempt)
+                failure, pause = exc, backoff(attempt)
                 attempt += 1
             except StreamNotFound as exc:
                 self.missing = True
-                pause = self.patience - asyncio.get_running_loop().time()
+                pause = min(SWEEP, self.patience - asyncio.get_running_loop().time())
                 if pause <= 0:
                     self._fail(exc)
-                    return
             except Exception as exc:
                 logger.exception("stream %s cannot be read", self.stream_id)
                 self._fail(exc)
-                return
-            self._syncs += 1
+            finally:
+                for future in asked:
+                    _settle(future, failure)
             self._notify()
-            with anyio.move_on_after(pause):
-                await self._kick.wait()
+            if self.failure is None and not self.vanished:
+                with anyio.move_on_after(pause):
+                    await self._kick.wait()
+        self._unsubscribe()
 
     async def _sync(self) -> float | None:
         """Bring the window up to the log's head.
@@ -228,24 +248,38 @@ class Feed:
         peek = await self._log.peek(self.names)
         if peek is None or not peek.exists:
             return self._vanished(known=peek is not None)
+        if self.peek is not None and self.peek.origin and peek.origin and self.peek.origin != peek.origin:
+            return self._vanished(known=True)  # another stream of the same name has taken its place
         if before is not None and peek.places(before) is False:
             self._start_over()
         elif self.peek is None and self._start is not None and peek.places(self._start) is True:
             self.head = self._start  # the first viewer has what is before
         self.peek = peek
         while peek.last is not None and (self.head is None or self.head < peek.last):
-            page = await self._log.read(self.names, after=self.head, count=PAGE)
+            page = await self._read(self.head)
             if not page:
-                return 0.05  # it went away between two commands; look again
+                return 0.05  # it went away, or changed hands, between two commands; look again
             self._take(page)
             self.ready.set()
-        self._complete = self._complete or peek.end is not None
+        self._complete = self._complete or (peek.end is not None and self.head == peek.last)
         self.ready.set()
         if self.ended:
             return None
         if not peek.lease_left:
             return await self._log.bury(self.names) or 0.0
         return min(SWEEP, peek.lease_left + 0.02)
+
+    async def _read(self, cursor: EventID | None) -> list[StreamEvent]:
+        """A page of what this feed knows of: nothing of a claim that it has not looked at yet."""
+        page = await self._log.read(self.names, after=cursor, count=self._page)
+        if page:
+            size = sum(map(cost_of, page)) / len(page)
+            self._page = max(1, min(PAGE, int(PAGE_BYTES / size)))
+        newest = self.peek.generation if self.peek is not None else 0
+        if page and newest and page[-1].id is not None and page[-1].id.generation > newest:
+            self.kick()
+            page = [event for event in page if event.id is not None and event.id.generation <= newest]
+        return page
 
     def _vanished(self, *, known: bool) -> float | None:
         if not self.ready.is_set() and not known:
@@ -259,9 +293,9 @@ class Feed:
     def _start_over(self) -> None:
         """What was delivered is not in the log (a failover lost it): everybody reads again from the start."""
         self.epoch += 1
-        self.head = None
+        self.head = self._start = None
         self._complete = False
-        self._segments.clear()
+        self._forget()
         self._cold.clear()
 
     def _take(self, page: list[StreamEvent]) -> None:
@@ -275,24 +309,28 @@ class Feed:
                 if run:
                     self._append(run)
                 run = []
-                self._segments.clear()
+                self._forget()
             run.append(event)
         if run:
             self._append(run)
 
     def _append(self, events: list[StreamEvent]) -> None:
         """Add the events that follow the head."""
-        for start in range(0, len(events), SEGMENT):
-            part = events[start : start + SEGMENT]
-            if not self._segments or len(self._segments[-1].events) >= SEGMENT:
-                first = part[0].id
-                self._segments.append(Segment(first.sequence if first is not None else 0))
-            self._segments[-1].extend(part)
+        for event in events:
+            tail = self._segments[-1] if self._segments else None
+            if tail is None or len(tail.events) >= SEGMENT or tail.cost >= SEGMENT_BYTES:
+                tail = Segment(event.id.sequence if event.id is not None else 0)
+                self._segments.append(tail)
+            self._cost += tail.add(event)
         self.head = events[-1].id
         self._complete = events[-1].terminal
-        while len(self._segments) > 1 and sum(s.cost for s in self._segments) > WINDOW_BYTES:
-            del self._segments[0]
+        while len(self._segments) > 1 and self._cost > WINDOW_BYTES:
+            self._cost -= self._segments.pop(0).cost
         self._notify()
+
+    def _forget(self) -> None:
+        self._segments.clear()
+        self._cost = 0
 
     def _notify(self) -> None:
         waiters, self._waiters = self._waiters, set()
@@ -306,24 +344,25 @@ class Feed:
         self._notify()
 
     async def _read_page(self, cursor: EventID | None) -> Segment:
-        events = await self._log.read(self.names, after=cursor, count=PAGE)
         segment = Segment(0)
-        if events and (first := events[0].id) is not None:
-            segment.first = first.sequence
-            for index, event in enumerate(events):  # a hole inside: only what is before it belongs together
-                if event.id is not None and event.id.sequence != first.sequence + index:
-                    events = events[:index]
-                    break
-            segment.extend(events)
+        for event in await self._read(cursor):
+            if event.id is None:
+                continue
+            if not segment.events:
+                segment.first = event.id.sequence
+            elif event.id.sequence != segment.next:
+                break  # a hole: only what is before it belongs together
+            segment.add(event)
         return segment
 
     async def aclose(self) -> None:
         """Stop following. Viewers that are still waiting get `ConsumerClosed`."""
         if self.failure is None:
             self.failure = ConsumerClosed("the consumer was closed")
+        self.ready.set()
         self._notify()
         self._unsubscribe()
-        tasks = [self._task, *self._cold.values()]
+        tasks = [self._task, *self._pages]
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
@@ -334,6 +373,17 @@ def _worth_keeping(task: asyncio.Task[Segment]) -> bool:
     if not task.done():
         return True
     return not task.cancelled() and task.exception() is None and bool(task.result().events)
+
+
+def _settle(future: asyncio.Future[None], failure: LogUnavailable | None) -> None:
+    if future.done():
+        return
+    if failure is None:
+        future.set_result(None)
+    else:
+        error = LogUnavailable("Redis cannot be reached")
+        error.__cause__ = failure
+        future.set_exception(error)
 
 
 def _resolve(waiter: asyncio.Future[None]) -> None:

@@ -33,7 +33,7 @@ class Viewer:
         self._cursor = after if placed else None
         self._position = after.sequence if after is not None and placed else 0
         self._reset = not placed
-        self._final_sent = False
+        self._done = False
         self.nothing_to_send = placed and after is not None and feed.final is None and feed.ended and after == feed.head
 
     async def __aenter__(self) -> Self:
@@ -55,7 +55,7 @@ class Viewer:
         """
         feed = self._feed
         attempt = 0
-        while True:
+        while not self._done:
             if self._reset or self._epoch != feed.epoch:
                 self._reset, self._epoch, self._position, self._cursor = False, feed.epoch, 0, None
                 return Span.of(StreamEvent(RESET))
@@ -71,6 +71,8 @@ class Viewer:
                     if deadline is not None and asyncio.get_running_loop().time() >= deadline:
                         return IDLE
                     continue
+                if self._epoch != feed.epoch:
+                    continue
                 if segment.events and segment.first > sequence:
                     return self._skip_to(segment.first, segment.events[0])
                 if not segment.events and feed.final is None:
@@ -82,26 +84,24 @@ class Viewer:
                 span = Span(segment, sequence - segment.first, len(segment.events))
                 self._position = segment.next - 1
                 self._cursor = segment.events[-1].id
+                self._done = segment.events[-1].terminal
                 return span
             if feed.final is not None:
-                if self._final_sent:
-                    return None
-                self._final_sent = True
+                self._done = True
                 return Span.of(feed.final)
             if feed.ended and feed.head is not None and self._position >= feed.head.sequence:
-                return None
+                break
             _raise_failure(feed)
             if not await feed.wait(deadline):
                 return IDLE
+        return None
 
-    def _after_the_log(self) -> Span | None:
+    def _after_the_log(self) -> Span:
         """What a viewer gets whose next event went away with the log: the window behind a gap, or an end."""
         segment = self._feed.find(self._feed.first)
         if segment is not None:
             return self._skip_to(segment.first, segment.events[0])
-        if self._final_sent:
-            return None
-        self._final_sent = True
+        self._done = True
         return Span.of(StreamEvent(END, {"status": Status.LOST.value}))
 
     def _skip_to(self, first: int, event: StreamEvent) -> Span:
@@ -141,18 +141,22 @@ class Hub:
         if feed is None:
             feed = self._feeds[stream_id] = Feed(self._log, stream_id, after)
         feed.viewers += 1
-        feed.patience = max(feed.patience, asyncio.get_running_loop().time() + wait)
+        patience = asyncio.get_running_loop().time() + wait
+        feed.patience = max(feed.patience, patience)
         if (timer := self._lingering.pop(feed, None)) is not None:
             timer.cancel()
         try:
-            with anyio.move_on_after(ATTACH_TIMEOUT + wait):
-                await feed.ready.wait()
-                placed = after is None or await feed.places(after)
-                _raise_failure(feed)
-                return Viewer(self, feed, after, placed=placed)
-            if feed.missing:
-                raise StreamNotFound(stream_id, "there is no such stream")
-            raise LogUnavailable("Redis did not answer in time")
+            while not feed.ready.is_set():
+                now = asyncio.get_running_loop().time()
+                if feed.missing and now >= patience:
+                    raise StreamNotFound(stream_id, "there is no such stream")
+                if now >= patience + ATTACH_TIMEOUT:
+                    raise LogUnavailable("Redis did not answer in time")
+                await feed.wait(patience if feed.missing else patience + ATTACH_TIMEOUT)
+            _raise_failure(feed)
+            placed = after is None or await feed.places(after)
+            _raise_failure(feed)
+            return Viewer(self, feed, after, placed=placed)
         except BaseException:
             self.detach(feed)
             raise

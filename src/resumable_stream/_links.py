@@ -36,6 +36,7 @@ CONNECT_TIMEOUT: Final = 5.0
 REPLY_TIMEOUT: Final = 5.0
 PING_INTERVAL: Final = 5.0
 _NOTHING: Final = object()
+_ELSEWHERE: Final = ("READONLY", "LOADING", "MASTERDOWN")
 _DROPPED: Final = ("maint", "orig_", "oss_", "himport")
 
 
@@ -50,7 +51,7 @@ def pack(*args: bytes) -> bytes:
 
 def backoff(attempt: int) -> float:
     """Seconds to wait before the attempt after this one (from 0): 25 ms doubling to 0.8 s, with jitter downwards."""
-    return min(0.8, 0.025 * 2.0**attempt) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
+    return min(0.8, 0.025 * 2.0 ** min(attempt, 10)) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
 
 
 class _Wire(asyncio.Protocol):
@@ -60,10 +61,13 @@ class _Wire(asyncio.Protocol):
         self._reader = hiredis.Reader(replyError=ServerError, notEnoughData=_NOTHING)
         self._on_reply = on_reply
         self._on_lost = on_lost
+        self.heard = 0.0
+        """When something came last, in loop time."""
         self.transport: asyncio.Transport
         self.writer: asyncio.StreamWriter  # kept: some versions of Python close the socket with it
 
     def data_received(self, data: bytes) -> None:
+        self.heard = asyncio.get_running_loop().time()
         reader = self._reader
         reader.feed(data)
         try:
@@ -109,7 +113,7 @@ async def _dial(redis: Redis, wire: _Wire) -> None:
     except BaseException as exc:
         with anyio.CancelScope(shield=True), contextlib.suppress(RedisError, OSError):
             await connection.disconnect(nowait=True)
-        if isinstance(exc, RedisError | OSError):  # of which TimeoutError is one
+        if isinstance(exc, Exception):  # also what a credential provider of the caller raises
             raise LogUnavailable("Redis cannot be reached") from exc
         raise
 
@@ -127,6 +131,12 @@ async def _connect(connection: AbstractConnection) -> None:
     task.result()
 
 
+def _ignore(future: asyncio.Future[Any]) -> None:
+    """Look at an outcome that nobody needs, so that it is not reported as forgotten."""
+    if not future.cancelled():
+        future.exception()
+
+
 def _set(event: asyncio.Event, _: BaseException | None) -> None:
     event.set()
 
@@ -137,9 +147,10 @@ class CommandLink:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._wire: _Wire | None = None
-        self._dialling = anyio.Lock()
+        self._dialling: asyncio.Task[None] | None = None
         self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
         self._watch: asyncio.TimerHandle | None = None
+        self._idle: asyncio.TimerHandle | None = None
         self._closed = False
 
     async def call(self, command: bytes) -> Any:
@@ -152,33 +163,57 @@ class CommandLink:
                 was silent for `REPLY_TIMEOUT` seconds. The command may have been executed.
         """
         while (wire := self._wire) is None:
-            await self._connect()
+            await self._connected()
+        return await self._send(wire, command)
+
+    def _send(self, wire: _Wire, command: bytes) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         self._waiting.append((future, loop.time() + REPLY_TIMEOUT))
         if self._watch is None:
             self._watch = loop.call_later(REPLY_TIMEOUT, self._check_silence)
         wire.transport.write(command)
-        return await future
+        return future
+
+    async def _connected(self) -> None:
+        """Wait for the one attempt to connect that is under way; all who wait share its outcome."""
+        if self._closed:
+            raise LogUnavailable("the connection is closed")
+        if self._dialling is None:
+            self._dialling = asyncio.create_task(self._connect(), name="resumable_stream dial")
+            self._dialling.add_done_callback(_ignore)  # whoever waited may be gone
+        dialling = self._dialling
+        await asyncio.wait([dialling])
+        if dialling.cancelled():
+            raise LogUnavailable("the connection is closed")
+        if (error := dialling.exception()) is not None:
+            raise LogUnavailable("Redis cannot be reached") from error
 
     async def _connect(self) -> None:
-        async with self._dialling:
-            if self._closed:
-                raise LogUnavailable("the connection is closed")
-            if self._wire is not None:
-                return
-            wire = _Wire(self._on_reply, self._on_lost)
+        wire = _Wire(self._on_reply, self._on_lost)
+        try:
             await _dial(self._redis, wire)
-            if self._closed:
-                wire.transport.abort()
-                raise LogUnavailable("the connection is closed")
             self._wire = wire
+            self._keep_alive()
+        finally:
+            self._dialling = None
+
+    def _keep_alive(self) -> None:
+        """Ask for a sign of life where nothing was heard for a while: a dead line is found before it is used."""
+        wire, loop = self._wire, asyncio.get_running_loop()
+        if wire is None:
+            return
+        if not self._waiting and wire.heard + PING_INTERVAL <= loop.time():
+            self._send(wire, pack(b"PING")).add_done_callback(_ignore)
+        self._idle = loop.call_later(PING_INTERVAL, self._keep_alive)
 
     def _on_reply(self, reply: Any) -> None:
         if self._waiting:
             future, _ = self._waiting.popleft()
             if not future.done():
                 future.set_result(reply)
+        if isinstance(reply, ServerError) and str(reply).startswith(_ELSEWHERE) and self._wire is not None:
+            self._wire.transport.abort()  # not the server to talk to any more: connecting again may find the right one
 
     def _on_lost(self, exc: BaseException | None) -> None:
         self._wire = None
@@ -188,24 +223,30 @@ class CommandLink:
                 error = LogUnavailable("the connection to Redis was lost")
                 error.__cause__ = exc
                 future.set_exception(error)
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
+        for timer in (self._watch, self._idle):
+            if timer is not None:
+                timer.cancel()
+        self._watch = self._idle = None
 
     def _check_silence(self) -> None:
         """Give the connection up when the oldest call has waited too long; else look again when it would have."""
         self._watch = None
         if self._waiting and self._wire is not None:
             loop = asyncio.get_running_loop()
-            left = self._waiting[0][1] - loop.time()
+            # A long reply that is still arriving is no silence, nor is an answer to somebody else.
+            left = max(self._waiting[0][1], self._wire.heard + REPLY_TIMEOUT) - loop.time()
             if left <= 0:
                 self._wire.transport.abort()
             else:
                 self._watch = loop.call_later(left, self._check_silence)
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Close the connection; calls under way fail."""
         self._closed = True
+        if (dialling := self._dialling) is not None:
+            dialling.cancel()
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait([dialling])
         wire = self._wire
         self._on_lost(None)
         if wire is not None:
@@ -232,6 +273,8 @@ class Subscriber:
         self._task: asyncio.Task[None] | None = None
         self._lost = asyncio.Event()
         self._heard = False
+        self._refused = False
+        self._warned = False
 
     def subscribe(self, channel: bytes, listener: Listener) -> None:
         """Begin to listen. ``on_subscribed`` tells when it is so."""
@@ -262,7 +305,7 @@ class Subscriber:
                 await anyio.sleep(backoff(attempt))
                 attempt += 1
                 continue
-            attempt = 0
+            self._refused = False
             try:
                 self._transport = wire.transport
                 for channel in self._listeners:
@@ -271,6 +314,7 @@ class Subscriber:
             finally:
                 self._transport = None
                 wire.transport.abort()
+            attempt = attempt + 1 if self._refused else 0
             await anyio.sleep(backoff(attempt))
 
     async def _until_lost(self) -> None:
@@ -291,7 +335,11 @@ class Subscriber:
         self._heard = True
         if not isinstance(reply, list):
             if isinstance(reply, ServerError) and self._transport is not None:
-                logger.warning("Redis refused a subscription: %s", reply)
+                if not self._warned:
+                    logger.warning(
+                        "Redis refuses sharded subscriptions: it must be 7.0 or newer and permit the channels"
+                    )
+                self._refused = self._warned = True
                 self._transport.abort()  # nothing would ever be heard
             return
         kind = reply[0]
@@ -299,6 +347,7 @@ class Subscriber:
             for listener in tuple(self._listeners.get(reply[1], ())):
                 listener.on_message(reply[2])
         elif kind == b"ssubscribe":
+            self._warned = False
             for listener in tuple(self._listeners.get(reply[1], ())):
                 listener.on_subscribed()
         elif kind == b"sunsubscribe" and reply[1] in self._listeners and self._transport is not None:

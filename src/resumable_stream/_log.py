@@ -95,6 +95,11 @@ class Peek:
     end: StreamEvent | None
     stop: bool
 
+    @property
+    def origin(self) -> int:
+        """The generation that made this log; 0 when the state is gone. Another one means another stream."""
+        return self.starts[0][0] if self.starts else 0
+
     def places(self, cursor: EventID) -> bool | None:
         """Whether the cursor is an event of this stream, trimmed or not; ``None`` when that cannot be told."""
         if self.last is None or cursor > self.last:
@@ -116,7 +121,7 @@ class Log:
     """Streams in one Redis. Its connections live while somebody is inside ``async with``; entering nests."""
 
     def __init__(self, redis: Redis) -> None:
-        if not hasattr(redis, "connection_pool"):
+        if not isinstance(redis, Redis):
             raise TypeError("expected a redis.asyncio.Redis client")
         self._redis = redis
         self._users = 0
@@ -138,7 +143,7 @@ class Log:
             link, subscriber = self._link, self._subscriber
             with anyio.CancelScope(shield=True):
                 await subscriber.aclose()
-                link.close()
+                await link.aclose()
 
     def subscribe(self, channel: bytes, listener: Listener) -> Callable[[], None]:
         """Listen to a channel until the function that is returned is called."""

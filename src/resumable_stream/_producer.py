@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import anyio
 from redis.asyncio import Redis
@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from ._committer import Committer, WriterOptions
 from ._errors import LogUnavailable, StreamError, StreamExists, StreamFailure
 from ._events import EventID, Status, StreamEvent
-from ._log import RETENTION, Log, Names
+from ._log import RETENTION, Claim, Log, Names
 from ._waiting import wait_for_end
 from ._writer import StreamWriter
 
@@ -104,7 +104,8 @@ class StreamProducer:
         The status is ``completed`` after the block's last line, ``failed`` after an exception, ``cancelled`` when
         the block was cancelled or somebody called `cancel`. A `cancel` from elsewhere, or a stream that can no longer
         be written, cancels what the block is waiting for; after a `cancel` the code behind the block goes on, and
-        finds ``stream.status`` cancelled.
+        finds ``stream.status`` cancelled. An async generator that has the block inside must be closed where it was
+        iterated (``contextlib.aclosing``).
 
         Raises:
             StreamExists: the stream has a living producer, or has ended.
@@ -119,10 +120,11 @@ class StreamProducer:
                     committer.on_interrupt(scope.cancel)
                     yield StreamWriter(committer)
             except BaseException as exc:
-                await _conclude(committer, exc)
+                stopped = committer.stop_requested and scope.cancel_called
+                await _to_the_end(_conclude(committer, exc, stopped=stopped))
                 raise
             stopped = committer.stop_requested and scope.cancelled_caught
-            if (error := await _conclude(committer, None, stopped=stopped)) is not None:
+            if (error := await _to_the_end(_conclude(committer, None, stopped=stopped))) is not None:
                 raise error
 
     async def run(
@@ -162,16 +164,15 @@ class StreamProducer:
                     status, last_id = await wait_for_end(self._log, stream_id)
                     return StreamResult(status, last_id, attached=True)
                 raise
+            interrupted = asyncio.Event()
             task = asyncio.create_task(_drain(source, StreamWriter(committer)), name="resumable_stream source")
-            if not committer.stop_requested:  # else _drain only closes the source
-                committer.on_interrupt(task.cancel)
+            committer.on_interrupt(interrupted.set)
             try:
-                await asyncio.wait([task])
+                await _first_of(task, interrupted)
             except asyncio.CancelledError as exc:
-                task.cancel()
-                await _conclude(committer, exc, task, cancelled_as=cancelled_as)
+                await _to_the_end(_conclude(committer, exc, task, cancelled_as=cancelled_as))
                 raise
-            error = await _conclude(committer, None, task, stopped=committer.stop_requested)
+            error = await _to_the_end(_conclude(committer, None, task, stopped=committer.stop_requested))
             if error is not None:
                 raise error
             return StreamResult(committer.status, committer.last_id)
@@ -210,7 +211,14 @@ class StreamProducer:
         names = Names.of(stream_id)
         options = self._options
         async with self._log as log:
-            claim = await log.claim(names, stream_id=stream_id, lease=options.lease, retention=options.retention)
+            claiming = asyncio.create_task(
+                log.claim(names, stream_id=stream_id, lease=options.lease, retention=options.retention)
+            )
+            try:
+                claim = await asyncio.shield(claiming)
+            except asyncio.CancelledError:
+                await _to_the_end(self._abandon(log, names, stream_id, claiming))
+                raise
             committer = Committer(log, names, stream_id, claim, options)
             committer.start()
             try:
@@ -218,6 +226,21 @@ class StreamProducer:
             finally:
                 with anyio.CancelScope(shield=True):
                     await committer.aclose()
+
+    async def _abandon(self, log: Log, names: Names, stream_id: str, claiming: asyncio.Task[Claim]) -> None:
+        """End a stream whose claim was cancelled while it was under way: nobody would write it."""
+        try:
+            claim = await claiming
+        except (StreamError, LogUnavailable):
+            return
+        committer = Committer(log, names, stream_id, claim, self._options)
+        committer.start()
+        try:
+            await committer.finish(Status.CANCELLED, {})
+        except (StreamError, LogUnavailable) as error:
+            logger.warning("stream %s: its end was not written: %s", stream_id, error)
+        finally:
+            await committer.aclose()
 
 
 async def _drain(source: Source, writer: StreamWriter) -> BaseException | None:
@@ -230,6 +253,8 @@ async def _drain(source: Source, writer: StreamWriter) -> BaseException | None:
                     await writer.send(item)
         finally:
             await _close(iterator)
+            if source is not iterator:
+                await _close(source)
     except BaseException as exc:  # noqa: BLE001 - handed to the caller of run(), who raises it
         return exc
     return None
@@ -241,6 +266,33 @@ async def _close(source: object) -> None:
         await aclose()
 
 
+async def _first_of(task: asyncio.Task[Any], interrupted: asyncio.Event) -> None:
+    """Wait until the source is at its end, or should be."""
+    waiter = asyncio.create_task(interrupted.wait(), name="resumable_stream interrupt")
+    try:
+        await asyncio.wait([task, waiter], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiter.cancel()
+
+
+async def _to_the_end(work: Coroutine[Any, Any, BaseException | None]) -> BaseException | None:
+    """Do it though the caller be cancelled, be it again and again; then pass the last cancellation on.
+
+    A shielded scope holds what anyio cancels, not a second ``task.cancel()``, such as a timeout's during a shutdown.
+    """
+    task = asyncio.create_task(work, name="resumable_stream end")
+    again: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as exc:
+                again = exc
+    if again is not None:
+        raise again
+    return task.result()
+
+
 async def _conclude(
     committer: Committer,
     exc: BaseException | None,
@@ -249,42 +301,48 @@ async def _conclude(
     stopped: bool = False,
     cancelled_as: Status = Status.CANCELLED,
 ) -> BaseException | None:
-    """Wait for the source, write the one terminal event, and say what to raise. Shielded and bounded."""
-    with anyio.CancelScope(shield=True):
-        if task is not None:
+    """End the source, write the one terminal event, and say what to raise.
+
+    A source that does not end in `CLOSE_TIMEOUT` seconds is waited for, but the stream's readers are not kept waiting.
+    """
+    if task is not None:
+        if not task.done():
+            await asyncio.sleep(0)  # a task that is cancelled before its first step could not close its source
+            task.cancel()
             await asyncio.wait([task], timeout=CLOSE_TIMEOUT)
-            if not task.done():
-                logger.warning("stream %s: its source does not stop; ending the stream", committer.stream_id)
-            elif exc is None:
-                exc = task.result()
-        if committer.error is not None:
-            status, data = (
-                Status.FAILED,
-                {"code": "log_unavailable", "message": "The stream could not be written."},
-            )
-        elif stopped:
-            status, data = Status.CANCELLED, {}
+        if not task.done():
+            logger.warning("stream %s: its source does not stop; ending the stream", committer.stream_id)
         elif exc is None:
-            status, data = Status.COMPLETED, {}
-        elif isinstance(exc, asyncio.CancelledError | GeneratorExit):
-            status, data = cancelled_as, {}
-        elif isinstance(exc, StreamFailure):
-            status, data = Status.FAILED, {"code": exc.code, "message": exc.message}
-        else:
-            status, data = (
-                Status.FAILED,
-                {"code": "error", "message": "The answer could not be completed."},
-            )
-        try:
-            await committer.finish(status, data)
-        except (StreamError, LogUnavailable) as error:
-            if exc is None or stopped:
-                exc = error
-            else:
-                logger.warning("stream %s: its end was not written: %s", committer.stream_id, error)
-        if task is not None and not task.done():
-            await asyncio.wait([task])
-            exc = exc or task.result()
+            exc = task.result()
+    status, data = _ending(committer, exc, stopped=stopped, cancelled_as=cancelled_as)
+    if stopped and isinstance(exc, Exception):
+        logger.warning("stream %s: its source failed while it was stopped", committer.stream_id, exc_info=exc)
+    try:
+        await committer.finish(status, data)
+    except (StreamError, LogUnavailable) as error:
+        if exc is None or stopped:
+            exc = error
+        elif isinstance(error, LogUnavailable):
+            logger.warning("stream %s: its end was not written: %s", committer.stream_id, error)
+    if task is not None and not task.done():
+        await asyncio.wait([task])
     if committer.error is not None:
         return committer.error
-    return None if stopped else exc
+    return None if stopped and committer.status is Status.CANCELLED else exc
+
+
+def _ending(
+    committer: Committer, exc: BaseException | None, *, stopped: bool, cancelled_as: Status
+) -> tuple[Status, dict[str, str]]:
+    """How a stream ends, and what its readers are told."""
+    if committer.error is not None:
+        return Status.FAILED, {"code": "log_unavailable", "message": "The stream could not be written."}
+    if stopped:
+        return Status.CANCELLED, {}
+    if exc is None:
+        return Status.COMPLETED, {}
+    if isinstance(exc, asyncio.CancelledError | GeneratorExit):
+        return cancelled_as, {}
+    if isinstance(exc, StreamFailure):
+        return Status.FAILED, {"code": exc.code, "message": exc.message}
+    return Status.FAILED, {"code": "error", "message": "The answer could not be completed."}

@@ -77,7 +77,7 @@ if head > 0 then
   redis.call('XADD', log, int(gen) .. '-' .. int(head), 'restarted', '')
 else
   gens = int(gen) .. ':0'
-  redis.call('DEL', log)
+  if redis.call('EXISTS', log) == 1 then redis.call('DEL', log) end
   redis.call('XADD', log, int(gen) .. '-0', 'claim', '')
   redis.call('XDEL', log, int(gen) .. '-0')
 end
@@ -95,7 +95,7 @@ return {'ok', int(gen), int(head), st[4] or ''}
 # An id that is there already was written by an earlier attempt of the same append: only the holder of the
 # generation gets here, and it never uses an id twice for different events.
 APPEND: Final = _script("""
-local st = redis.call('HMGET', state, 'g', 's', 'ld', 't')
+local st = redis.call('HMGET', state, 'g', 's', 'ld', 't', 'b')
 if not st[1] then return {'lost'} end
 if st[1] ~= ARGV[2] then return {'fenced'} end
 local prefix, seq, bound = ARGV[2] .. '-', tonumber(ARGV[3]), ARGV[4]
@@ -117,7 +117,7 @@ if ARGV[6] == '1' then
   redis.call('HDEL', state, 'b')
   redis.call('PEXPIRE', state, st[4])
   redis.call('PEXPIRE', log, st[4])
-elseif ARGV[5] == '1' then
+elseif ARGV[5] == '1' or st[5] then
   redis.call('HSET', state, 'l', int(now() + st[3]))
   redis.call('HDEL', state, 'b')
   redis.call('PEXPIRE', state, st[4] + st[3])

@@ -41,10 +41,12 @@ class Segment:
         """The sequence number after the last event."""
         return self.first + len(self.events)
 
-    def extend(self, events: list[StreamEvent]) -> None:
-        """Add the events that follow."""
-        self.events += events
-        self.cost += sum(map(cost_of, events))
+    def add(self, event: StreamEvent) -> int:
+        """Add the event that follows. Returns what it costs."""
+        cost = cost_of(event)
+        self.events.append(event)
+        self.cost += cost
+        return cost
 
     def frames(self, dialect: Dialect, start: int, stop: int) -> list[bytes]:
         """The frames of the events at these indices; those that the dialect leaves out are empty."""
@@ -56,7 +58,7 @@ class Segment:
     def joined(self, dialect: Dialect, start: int, stop: int) -> bytes:
         """The same frames in one piece. Viewers who read at the same pace share it."""
         known, known_start, known_stop, piece = self._joined
-        if known is not dialect or known_start != start or known_stop != stop:
+        if known != dialect or known_start != start or known_stop != stop:
             piece = b"".join(self.frames(dialect, start, stop))
             self._joined = (dialect, start, stop, piece)
         return piece

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from ._events import END, GAP, RESET, RESTARTED, TEXT, EventID, Status, StreamEvent
@@ -77,6 +78,7 @@ def frame(data: str, *, event: str | None = None, event_id: EventID | None = Non
         return clean.encode()
 
 
+@dataclass(frozen=True, slots=True)
 class EventSourceDialect:
     """For ``EventSource`` listeners on ``chunk``, ``tool_call`` and ``system``: text as it is, no JSON.
 
@@ -99,6 +101,7 @@ class EventSourceDialect:
         return frame(name, event="system", event_id=event.id) if name is not None else b""
 
 
+@dataclass(frozen=True, slots=True)
 class JSONDialect:
     r"""Every event, as compact JSON: ``{"type": …, "data": …}``, without an ``event:`` line.
 

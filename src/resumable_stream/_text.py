@@ -14,6 +14,8 @@ class TextJoiner:
 
     def feed(self, token: str | bytes) -> str:
         """The text that is whole with this token; what is not stays back."""
+        if not token:
+            return ""
         if isinstance(token, bytes):
             return self._take_half() + self._decoder.decode(token)
         text = self._decoder.decode(b"", final=True) + self._half + token

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 import anyio
 
 from ._consumer import KEEP_ALIVE_INTERVAL, StreamConsumer, spans
-from ._errors import EventIDError, LogUnavailable, StreamIDError, StreamNotFound
+from ._errors import ConsumerClosed, EventIDError, LogUnavailable, StreamIDError, StreamNotFound
 from ._events import EventID
 from ._hub import IDLE, Viewer
 from ._sse import EVENT_SOURCE, HEADERS, KEEP_ALIVE, Dialect, retry_line
@@ -23,6 +23,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 MAX_AGE: Final = 600.0
 SEND_TIMEOUT: Final = 30.0
+FAIR: Final = 100
+"""Events in one write after which other tasks get their turn."""
 
 
 class EventStreamResponse:
@@ -112,6 +114,8 @@ class EventStreamResponse:
             with scope:
                 await self._write(viewer, send)
             gone = left.done()
+        except ConsumerClosed:
+            gone = False  # the process is about to end: the client comes back elsewhere
         except (TimeoutError, OSError):
             gone = True  # the client takes nothing: the server closes what is left
         finally:
@@ -120,22 +124,27 @@ class EventStreamResponse:
                     watcher.cancel()
                 await asyncio.wait(watchers)
         if not gone:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError), anyio.move_on_after(self._send_timeout):
                 await send({"type": "http.response.body", "body": b""})
 
     async def _write(self, viewer: Viewer, send: Send) -> None:
         # Headers may stay with the server until there is a body, and the first token may be a while.
-        await send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
+        await self._send(send, KEEP_ALIVE)
         prefix = retry_line()
-        async with contextlib.aclosing(spans(viewer, keep_alive=self._keep_alive, max_age=self._max_age)) as parts:
+        async with contextlib.aclosing(
+            spans(viewer, self._dialect, keep_alive=self._keep_alive, max_age=self._max_age)
+        ) as parts:
             async for span in parts:
                 piece = KEEP_ALIVE if span is IDLE else span.joined(self._dialect)
-                if not piece:
-                    continue
                 if prefix and span is not IDLE:
                     piece, prefix = prefix + piece, b""
-                with anyio.fail_after(self._send_timeout):
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                await self._send(send, piece)
+                if span.stop - span.start > FAIR:
+                    await asyncio.sleep(0)  # a server may take it all without a pause; others want their turn
+
+    async def _send(self, send: Send, body: bytes) -> None:
+        with anyio.fail_after(self._send_timeout):
+            await send({"type": "http.response.body", "body": body, "more_body": True})
 
 
 def cursor_of(scope: Scope) -> str:

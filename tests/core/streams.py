@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import anyio
 from redis.asyncio import Redis
 
-from resumable_stream import EventID, LogUnavailable, Status, StreamConsumer, StreamEvent, StreamProducer
+from resumable_stream import EventID, LogUnavailable, Status, StreamConsumer, StreamEvent, StreamProducer, _committer
 from resumable_stream.testing import FaultProxy
 from support import wait_until
 
@@ -87,7 +88,7 @@ async def ends_in_log(redis: Redis, stream_id: str) -> list[str]:
 async def abandon(url: str, stream_id: str, *tokens: str, lease: float = 0.3) -> None:
     """Leave what a crashed producer leaves: events, a lease that nobody renews, and no end."""
     async with faulty(url) as (proxy, redis):
-        with suppress(LogUnavailable):
+        with suppress(LogUnavailable), patch.object(_committer, "LAST_WORDS", 0.0):
             async with StreamProducer(redis, lease=lease, outage_timeout=0).open(stream_id) as stream:
                 for token in tokens:
                     await stream.send(token)
