@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 PINS := .ci/constraints.txt
+WORKERS ?= 3
 ALL := app,openai,anthropic,google,search,demo
 
 .PHONY: demo test check docs bench setup setup-demo clean
@@ -15,7 +16,7 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev browser
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
