@@ -197,6 +197,14 @@ async def test_the_response_says_which_run_it_is_and_that_nobody_may_keep_it(cha
     assert response.text.startswith(": ka\n")
 
 
+async def test_head_tells_the_headers_and_follows_nothing(chat: Chat, agent: ScriptedAgent) -> None:
+    sent = await chat.send("hold")
+    response = await chat.http.head("/v1/chat/stream", params={"thread_id": sent["thread_id"]})
+    assert (response.status_code, response.headers["x-run-id"]) == (200, sent["run_id"])
+    agent.release.set()
+    await chat.read(sent["thread_id"])
+
+
 async def test_the_script_of_a_template_client_works_every_time(chat: Chat) -> None:
     """POST and stream at once, on one thread, again and again; the answer takes no time."""
     thread_id = new_thread()

@@ -97,7 +97,7 @@ class ChatApp(Starlette):
         paths: dict[str, dict[str, Serve]] = defaultdict(dict)
         for operation, serve in self._bound():
             paths[operation.path][operation.method] = serve
-            if operation.method == "GET" and not operation.stream:
+            if operation.method == "GET":
                 paths[operation.path]["HEAD"] = serve
         pages: dict[str, Serve] = {
             "/openapi.json": self._document,
@@ -135,8 +135,7 @@ class ChatApp(Starlette):
 
     async def _readyz(self, call: Call[NoQuery, NoBody]) -> ASGIApp:
         services = self._get_services()
-        redis = await services.redis_answers()
-        postgres = await services.postgres_answers()
+        redis, postgres = await services.answering()
         found = Readiness(
             status="ready" if redis and postgres else "not_ready",
             redis="ok" if redis else "unavailable",

@@ -33,6 +33,7 @@ from ._stream import StreamRoute
 _PROBE_SECONDS: Final = 1.5
 _CLOSE_SECONDS: Final = 12.0
 """What an active run gets to end beyond its lease when its thread is deleted: the core lets a source close for 10 s."""
+_JANITOR_SECONDS: Final = 1.0
 _PROBE_STREAM: Final = "readiness-probe"
 
 
@@ -50,24 +51,30 @@ class Services:
     database: Database
     closing: asyncio.Event
 
-    async def redis_answers(self) -> bool:
-        """Whether Redis gives a sign of life."""
-        try:
-            with anyio.fail_after(_PROBE_SECONDS):
-                await self.consumer.status(_PROBE_STREAM)
-        except StreamNotFound:
-            return True
-        except (LogUnavailable, TimeoutError):
-            return False
-        return True
+    async def answering(self) -> tuple[bool, bool]:
+        """Whether Redis, and whether Postgres with its tables, give a sign of life; both are asked at once."""
+        found = {"redis": False, "postgres": False}
 
-    async def postgres_answers(self) -> bool:
-        """Whether Postgres gives a sign of life, and has the tables."""
-        try:
-            await self.database.check()
-        except Unavailable:
-            return False
-        return True
+        async def redis() -> None:
+            try:
+                with anyio.fail_after(_PROBE_SECONDS):
+                    await self.consumer.status(_PROBE_STREAM)
+            except StreamNotFound:
+                found["redis"] = True
+            except (LogUnavailable, TimeoutError):
+                return
+
+        async def postgres() -> None:
+            try:
+                await self.database.check()
+            except Unavailable:
+                return
+            found["postgres"] = True
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(redis)
+            tasks.start_soon(postgres)
+        return found["redis"], found["postgres"]
 
 
 @asynccontextmanager
@@ -108,7 +115,14 @@ async def open_services(settings: Settings, plan: AgentPlan) -> AsyncIterator[Se
             settler=settler,
             end_timeout=lease + _CLOSE_SECONDS,
         )
-        janitor = Janitor(runs=runs, threads=threads, service=service, settler=settler, interval=lease / 3)
+        janitor = Janitor(
+            database=database,
+            runs=runs,
+            threads=threads,
+            service=service,
+            settler=settler,
+            interval=min(lease / 3, _JANITOR_SECONDS),
+        )
         tasks = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(tasks.cancel_scope.cancel)
         tasks.start_soon(janitor.work)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, LiteralString, Self
 
 import anyio
 import psycopg
@@ -22,6 +22,7 @@ logger = logging.getLogger("resumable_stream.app")
 Connection = AsyncConnection[DictRow]
 Pool = AsyncConnectionPool[Connection]
 
+Query = LiteralString
 SetUp = Callable[[Pool], Awaitable[None]]
 
 _RETRY_SECONDS: Final = 0.5
@@ -68,6 +69,8 @@ class Database:
             check=AsyncConnectionPool.check_connection,
             kwargs={
                 "autocommit": True,
+                # libpq would wait for ever for a server that accepts and says nothing.
+                "connect_timeout": 2,
                 "prepare_threshold": 0 if prepare else None,
                 "row_factory": dict_row,
             },
@@ -96,6 +99,25 @@ class Database:
         """Whether the tables are there."""
         return self._ready.is_set()
 
+    async def fetch(self, query: Query, values: Mapping[str, Any]) -> list[DictRow]:
+        """Run one statement and commit it; its rows, none for a statement without any.
+
+        Raises:
+            Unavailable: as `transaction`.
+        """
+        async with self._connection() as connection:
+            cursor = await connection.execute(query, values)
+            return await cursor.fetchall() if cursor.description is not None else []
+
+    async def fetch_one(self, query: Query, values: Mapping[str, Any]) -> DictRow | None:
+        """Run one statement and commit it; its first row.
+
+        Raises:
+            Unavailable: as `transaction`.
+        """
+        rows = await self.fetch(query, values)
+        return rows[0] if rows else None
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """One transaction on a connection of its own.
@@ -104,13 +126,8 @@ class Database:
             Unavailable: when Postgres cannot be reached, breaks off, or does not answer in time. Whether a commit that
                 was under way has happened is then unknown.
         """
-        try:
-            with anyio.fail_after(self._timeout):
-                await self._ready.wait()
-                async with self.pool.connection() as connection, connection.transaction():
-                    yield connection
-        except (TimeoutError, psycopg.OperationalError, psycopg.InterfaceError) as error:
-            raise Unavailable("postgres") from error
+        async with self._connection() as connection, connection.transaction():
+            yield connection
 
     async def check(self) -> None:
         """Ask Postgres for a sign of life.
@@ -118,15 +135,26 @@ class Database:
         Raises:
             Unavailable: when there is none.
         """
-        async with self.transaction() as connection:
-            await connection.execute("SELECT 1")
+        await self.fetch("SELECT 1", {})
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        """A connection that commits each statement, for as long as one piece of work may take."""
+        try:
+            with anyio.fail_after(self._timeout):
+                await self._ready.wait()
+                async with self.pool.connection() as connection:
+                    yield connection
+        except (TimeoutError, psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise Unavailable("postgres") from error
 
     async def _set_up(self) -> None:
         told = ""
         while True:
             try:
                 with anyio.fail_after(_SET_UP_SECONDS):
-                    async with self.pool.connection() as connection:
+                    # Each request for a connection makes the pool try; a long wait would be one try.
+                    async with self.pool.connection(timeout=1.0) as connection:
                         await set_up(connection)
                 for more in self._more:
                     await more(self.pool)
@@ -143,7 +171,7 @@ class Database:
                 return
 
 
-async def one(connection: Connection, query: Any, values: dict[str, Any]) -> DictRow | None:
+async def one(connection: Connection, query: Query, values: Mapping[str, Any]) -> DictRow | None:
     """The first row of a query, or nothing."""
     cursor = await connection.execute(query, values)
     return await cursor.fetchone()

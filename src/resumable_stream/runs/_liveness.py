@@ -15,7 +15,7 @@ from ._errors import Unavailable
 from ._values import Run
 
 PATIENCE: Final = 1.5
-"""Seconds that one question to Redis or to the agent's memory may take before a request gives up."""
+"""Seconds that one question to Redis may take before a request gives up."""
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def asking_redis() -> Iterator[None]:
 
 
 @contextmanager
-def asking_memory(seconds: float = PATIENCE) -> Iterator[None]:
+def asking_memory(seconds: float) -> Iterator[None]:
     """Bounds what the agent does with its memory inside the block.
 
     Raises:

@@ -31,7 +31,7 @@ from ._answer import TitleSlot, answer, where
 from ._errors import RunActive, RunNotFound, RunsError, Unavailable
 from ._liveness import PATIENCE, asking_redis
 from ._run_store import Held, Repeated, RunStore
-from ._settling import Settler
+from ._settling import Settled, Settler
 from ._thread_store import ThreadStore
 from ._values import NewMessage, Run, stream_id_of
 
@@ -120,12 +120,11 @@ class RunManager:
             Unavailable: Redis or Postgres cannot be reached. Whether a run has begun may be unknown: the same
                 idempotency key tells.
         """
-        busy: Run | None = None
         for _ in range(_ATTEMPTS):
             if (known := await self._runs.by_key(message)) is not None:
                 return known
             busy = await self._holder(message)
-            if busy is not None and await self._settler.settle(busy) is Status.ACTIVE:
+            if busy is not None and await self._settler.settle(busy) is not Settled.FREE:
                 # The run may be this message's own, begun by a request that overtook this one.
                 if (known := await self._runs.by_key(message)) is not None:
                     return known
@@ -135,11 +134,7 @@ class RunManager:
                 return outcome
             if isinstance(outcome, Repeated):
                 return outcome.run
-        if busy is None:
-            busy = await self._holder(message)
-        if busy is None:
-            raise Unavailable("postgres")
-        raise RunActive(busy)
+        raise Unavailable("postgres")  # others were faster each time, and gone again each time
 
     async def newest(self, owner: str, thread_id: UUID | None) -> Run:
         """The newest run of a thread.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from psycopg import AsyncConnection
@@ -67,19 +67,16 @@ class RunStore:
         """
         if message.idempotency_key is None:
             return None
-        async with self._database.transaction() as connection:
-            return await _by_key(connection, message)
+        return _unless_mismatched(await self._database.fetch_one(_BY_KEY, _key_of(message)), message)
 
     async def get(self, owner: str, run_id: UUID) -> Run | None:
         """The owner's run, unless its thread is deleted."""
-        async with self._database.transaction() as connection:
-            row = await one(
-                connection,
-                "SELECT run.* FROM resumable_stream_runs AS run"
-                " JOIN resumable_stream_threads AS thread ON thread.id = run.thread_id"
-                " WHERE run.id = %(id)s AND run.owner = %(owner)s AND thread.deleted_time IS NULL",
-                {"id": run_id, "owner": owner},
-            )
+        row = await self._database.fetch_one(
+            "SELECT run.* FROM resumable_stream_runs AS run"
+            " JOIN resumable_stream_threads AS thread ON thread.id = run.thread_id"
+            " WHERE run.id = %(id)s AND run.owner = %(owner)s AND thread.deleted_time IS NULL",
+            {"id": run_id, "owner": owner},
+        )
         return None if row is None else as_run(row)
 
     async def holder(self, owner: str, thread_id: UUID) -> Run | None:
@@ -88,15 +85,13 @@ class RunStore:
         Raises:
             ThreadNotFound: when the thread is somebody else's, or deleted.
         """
-        async with self._database.transaction() as connection:
-            row = await one(
-                connection,
-                "SELECT run.*, thread.owner AS holder, thread.deleted_time"
-                " FROM resumable_stream_threads AS thread"
-                " LEFT JOIN resumable_stream_runs AS run ON run.id = thread.active_run_id"
-                " WHERE thread.id = %(id)s",
-                {"id": thread_id},
-            )
+        row = await self._database.fetch_one(
+            "SELECT run.*, thread.owner AS holder, thread.deleted_time"
+            " FROM resumable_stream_threads AS thread"
+            " LEFT JOIN resumable_stream_runs AS run ON run.id = thread.active_run_id"
+            " WHERE thread.id = %(id)s",
+            {"id": thread_id},
+        )
         if row is None:
             return None
         if row["holder"] != owner or row["deleted_time"] is not None:
@@ -109,44 +104,36 @@ class RunStore:
         Raises:
             ThreadNotFound: when the thread is not there, not theirs, or deleted.
         """
-        async with self._database.transaction() as connection:
-            cursor = await connection.execute(
-                "SELECT run.*, extract(epoch FROM clock_timestamp() - run.ended_time) AS ended_ago"
-                " FROM resumable_stream_threads AS thread"
-                " LEFT JOIN resumable_stream_runs AS run ON run.thread_id = thread.id"
-                " WHERE thread.id = %(id)s AND thread.owner = %(owner)s"
-                " AND thread.deleted_time IS NULL ORDER BY run.number DESC LIMIT %(limit)s",
-                {"id": thread_id, "owner": owner, "limit": limit},
-            )
-            rows = await cursor.fetchall()
+        rows = await self._database.fetch(
+            "SELECT run.*, extract(epoch FROM clock_timestamp() - run.ended_time) AS ended_ago"
+            " FROM resumable_stream_threads AS thread"
+            " LEFT JOIN resumable_stream_runs AS run ON run.thread_id = thread.id"
+            " WHERE thread.id = %(id)s AND thread.owner = %(owner)s"
+            " AND thread.deleted_time IS NULL ORDER BY run.number DESC LIMIT %(limit)s",
+            {"id": thread_id, "owner": owner, "limit": limit},
+        )
         if not rows:
             raise ThreadNotFound
         return [as_run(row) for row in rows if row["id"] is not None]
 
     async def release(self, run: Run) -> bool:
         """Let the thread go when this run still holds it; ``False`` when it did not."""
-        async with self._database.transaction() as connection:
-            row = await one(
-                connection,
-                "UPDATE resumable_stream_threads SET active_run_id = NULL, repair_until = NULL"
-                " WHERE id = %(thread)s AND active_run_id = %(id)s RETURNING id",
-                {"thread": run.thread_id, "id": run.id},
-            )
-            if row is not None:
-                await connection.execute(
-                    "UPDATE resumable_stream_runs SET ended_time = clock_timestamp() WHERE id = %(id)s",
-                    {"id": run.id},
-                )
+        row = await self._database.fetch_one(
+            "WITH released AS ("
+            "UPDATE resumable_stream_threads SET active_run_id = NULL, repair_until = NULL"
+            " WHERE id = %(thread)s AND active_run_id = %(id)s RETURNING id)"
+            " UPDATE resumable_stream_runs SET ended_time = clock_timestamp()"
+            " WHERE id = %(id)s AND EXISTS (SELECT 1 FROM released) RETURNING id",
+            {"thread": run.thread_id, "id": run.id},
+        )
         return row is not None
 
     async def holds(self, run: Run) -> bool:
         """Whether the run holds its thread."""
-        async with self._database.transaction() as connection:
-            row = await one(
-                connection,
-                "SELECT 1 FROM resumable_stream_threads WHERE id = %(thread)s AND active_run_id = %(id)s",
-                {"thread": run.thread_id, "id": run.id},
-            )
+        row = await self._database.fetch_one(
+            "SELECT 1 FROM resumable_stream_threads WHERE id = %(thread)s AND active_run_id = %(id)s",
+            {"thread": run.thread_id, "id": run.id},
+        )
         return row is not None
 
     async def begin_repair(self, run: Run, *, seconds: float) -> bool:
@@ -155,45 +142,54 @@ class RunStore:
         Returns:
             ``False`` when another has it, or the run does not hold its thread any more.
         """
-        async with self._database.transaction() as connection:
-            row = await one(
-                connection,
-                "UPDATE resumable_stream_threads"
-                " SET repair_until = clock_timestamp() + make_interval(secs => %(seconds)s)"
-                " WHERE id = %(thread)s AND active_run_id = %(id)s AND deleted_time IS NULL"
-                " AND (repair_until IS NULL OR repair_until < clock_timestamp()) RETURNING id",
-                {"thread": run.thread_id, "id": run.id, "seconds": seconds},
-            )
+        row = await self._database.fetch_one(
+            "UPDATE resumable_stream_threads"
+            " SET repair_until = clock_timestamp() + make_interval(secs => %(seconds)s)"
+            " WHERE id = %(thread)s AND active_run_id = %(id)s AND deleted_time IS NULL"
+            " AND (repair_until IS NULL OR repair_until < clock_timestamp()) RETURNING id",
+            {"thread": run.thread_id, "id": run.id, "seconds": seconds},
+        )
         return row is not None
 
     async def end_repair(self, run: Run) -> None:
         """Give the right to repair back, without letting the thread go."""
-        async with self._database.transaction() as connection:
-            await connection.execute(
-                "UPDATE resumable_stream_threads SET repair_until = NULL"
-                " WHERE id = %(thread)s AND active_run_id = %(id)s",
-                {"thread": run.thread_id, "id": run.id},
-            )
+        await self._database.fetch(
+            "UPDATE resumable_stream_threads SET repair_until = NULL WHERE id = %(thread)s AND active_run_id = %(id)s",
+            {"thread": run.thread_id, "id": run.id},
+        )
 
     async def mark_followed(self, run: Run) -> None:
         """Note that a reader has asked for the run's stream."""
-        async with self._database.transaction() as connection:
-            await connection.execute(
-                "UPDATE resumable_stream_runs SET followed = true WHERE id = %(id)s AND NOT followed",
-                {"id": run.id},
-            )
+        await self._database.fetch(
+            "UPDATE resumable_stream_runs SET followed = true WHERE id = %(id)s AND NOT followed",
+            {"id": run.id},
+        )
 
     async def unsettled(self, *, limit: int) -> list[Run]:
-        """Runs that began a while ago and still hold their threads, the oldest first."""
-        async with self._database.transaction() as connection:
-            cursor = await connection.execute(
-                "SELECT run.* FROM resumable_stream_threads AS thread"
-                " JOIN resumable_stream_runs AS run ON run.id = thread.active_run_id"
-                " WHERE thread.deleted_time IS NULL"
-                " ORDER BY thread.last_activity_time LIMIT %(limit)s",
-                {"limit": limit},
-            )
-            return [as_run(row) for row in await cursor.fetchall()]
+        """Runs that hold a thread, those first whose threads were quiet longest."""
+        rows = await self._database.fetch(
+            "SELECT run.* FROM resumable_stream_threads AS thread"
+            " JOIN resumable_stream_runs AS run ON run.id = thread.active_run_id"
+            " WHERE thread.deleted_time IS NULL"
+            " ORDER BY thread.last_activity_time LIMIT %(limit)s",
+            {"limit": limit},
+        )
+        return [as_run(row) for row in rows]
+
+
+_BY_KEY: Final = "SELECT * FROM resumable_stream_runs WHERE owner = %(owner)s AND idempotency_key = %(key)s"
+
+
+def _key_of(message: NewMessage) -> dict[str, Any]:
+    return {"owner": message.owner, "key": message.idempotency_key}
+
+
+def _unless_mismatched(row: DictRow | None, message: NewMessage) -> Run | None:
+    if row is None:
+        return None
+    if bytes(row["digest"]) != message.digest:
+        raise IdempotencyMismatch
+    return as_run(row)
 
 
 async def _accept(connection: AsyncConnection[DictRow], message: NewMessage, run: Run) -> Run | Repeated | Held:
@@ -208,7 +204,7 @@ async def _accept(connection: AsyncConnection[DictRow], message: NewMessage, run
     )
     if thread is None or thread["owner"] != run.owner or thread["deleted_time"] is not None:
         raise ThreadNotFound
-    if message.idempotency_key is not None and await _by_key(connection, message) is not None:
+    if message.idempotency_key is not None and await one(connection, _BY_KEY, _key_of(message)) is not None:
         raise _KeyTaken  # a thread that was made above must not stay
     if thread["active_run_id"] is not None:
         return Held(thread["active_run_id"])
@@ -238,19 +234,6 @@ async def _accept(connection: AsyncConnection[DictRow], message: NewMessage, run
         {"id": run.id, "thread": run.thread_id},
     )
     return replace(run, number=row["number"], names_thread=thread["chat_name"] is None)
-
-
-async def _by_key(connection: AsyncConnection[DictRow], message: NewMessage) -> Run | None:
-    row = await one(
-        connection,
-        "SELECT * FROM resumable_stream_runs WHERE owner = %(owner)s AND idempotency_key = %(key)s",
-        {"owner": message.owner, "key": message.idempotency_key},
-    )
-    if row is None:
-        return None
-    if bytes(row["digest"]) != message.digest:
-        raise IdempotencyMismatch
-    return as_run(row)
 
 
 def as_run(row: dict[str, Any]) -> Run:

@@ -45,6 +45,10 @@ MIGRATIONS: Final[tuple[LiteralString, ...]] = (
     );
     CREATE UNIQUE INDEX resumable_stream_runs_by_key
         ON resumable_stream_runs (owner, idempotency_key) WHERE idempotency_key IS NOT NULL;
+    CREATE TABLE resumable_stream_chores (
+        name text PRIMARY KEY,
+        next_time timestamptz NOT NULL
+    );
     CREATE INDEX resumable_stream_runs_by_thread ON resumable_stream_runs (thread_id, number DESC);
     """,
 )

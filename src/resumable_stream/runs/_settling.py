@@ -8,6 +8,8 @@ done once at a time, and never beside a new run.
 from __future__ import annotations
 
 import logging
+from contextlib import aclosing
+from enum import Enum, auto
 from typing import Final
 
 import anyio
@@ -24,6 +26,18 @@ from ._values import TEXT, Run
 logger = logging.getLogger("resumable_stream.app")
 
 _RIGHT_SECONDS: Final = KEEP_SECONDS + 4.0
+
+
+class Settled(Enum):
+    """How a run that held its thread was found.
+
+    ``ALIVE``: it is active. ``FREE``: it had ended, and holds the thread no more. ``IN_REPAIR``: it has ended, and
+    somebody is keeping what it said.
+    """
+
+    ALIVE = auto()
+    FREE = auto()
+    IN_REPAIR = auto()
 
 
 class Settler:
@@ -43,19 +57,19 @@ class Settler:
         except Exception as error:  # noqa: BLE001 - the run's own end must not be lost over it
             logger.warning("run %s: its partial answer was not saved: %s", run.id, where(error))
 
-    async def settle(self, run: Run) -> Status:
+    async def settle(self, run: Run, *, patience: float = PATIENCE) -> Settled:
         """Repair and let go when the run holds its thread but is not alive.
 
-        Returns:
-            ``active`` when it is alive, and nothing was done; otherwise how it ended. Somebody else may be repairing
-            it still: then this waits a little.
+        Args:
+            run: the run.
+            patience: seconds to wait for somebody else who is repairing it already.
 
         Raises:
             Unavailable: when Redis or Postgres cannot be reached.
         """
         status = await status_of(self._consumer, run)
         if status is Status.ACTIVE:
-            return status
+            return Settled.ALIVE
         if status is Status.COMPLETED:  # the history had the answer before the end was written
             await self._runs.release(run)
         elif await self._runs.begin_repair(run, seconds=_RIGHT_SECONDS):
@@ -63,27 +77,27 @@ class Settler:
             with asking_memory(KEEP_SECONDS):
                 await self._agent.keep_partial(turn_of(run), text)
             await self._runs.release(run)
-        else:
-            await self._wait_for_release(run)
-        return status
+        elif not await self._let_go(run, patience):
+            return Settled.IN_REPAIR
+        return Settled.FREE
 
     async def _said(self, run: Run) -> str:
         """All text of an ended run that the log still has."""
         said: list[str] = []
         try:
             with anyio.fail_after(KEEP_SECONDS):
-                said += [
-                    event.data
-                    async for event in self._consumer.events(run.stream_id)
-                    if event.type == TEXT and isinstance(event.data, str)
-                ]
+                async with aclosing(self._consumer.events(run.stream_id)) as events:
+                    said += [e.data async for e in events if e.type == TEXT and isinstance(e.data, str)]
         except StreamNotFound:
             pass  # nothing is known of what it said
         except (LogUnavailable, TimeoutError) as error:
             raise Unavailable("redis") from error
         return "".join(said)
 
-    async def _wait_for_release(self, run: Run) -> None:
-        with anyio.move_on_after(PATIENCE):
+    async def _let_go(self, run: Run, patience: float) -> bool:
+        """Whether the run lets its thread go, soon."""
+        with anyio.move_on_after(patience):
             while await self._runs.holds(run):  # noqa: ASYNC110 - another process may let it go
                 await anyio.sleep(0.05)
+            return True
+        return False

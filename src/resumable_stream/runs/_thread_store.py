@@ -6,7 +6,7 @@ from uuid import UUID
 
 from psycopg.rows import DictRow
 
-from ._database import Database, one
+from ._database import Database
 from ._errors import ThreadNotFound
 from ._run_store import as_run
 from ._values import Run, Thread, ThreadCursor
@@ -24,36 +24,30 @@ class ThreadStore:
         Raises:
             ThreadNotFound: when it is not there, not theirs, or deleted.
         """
-        async with self._database.transaction() as connection:
-            row = await one(
-                connection,
-                "SELECT * FROM resumable_stream_threads"
-                " WHERE id = %(id)s AND owner = %(owner)s AND deleted_time IS NULL",
-                {"id": thread_id, "owner": owner},
-            )
+        row = await self._database.fetch_one(
+            "SELECT * FROM resumable_stream_threads WHERE id = %(id)s AND owner = %(owner)s AND deleted_time IS NULL",
+            {"id": thread_id, "owner": owner},
+        )
         if row is None:
             raise ThreadNotFound
         return _as_thread(row)
 
     async def page(self, owner: str, *, limit: int, after: ThreadCursor | None) -> list[tuple[Thread, Run | None]]:
         """The owner's threads, newest activity first, each with the run that holds it."""
-        query = (
-            "SELECT row_to_json(run) AS run, thread.* FROM resumable_stream_threads AS thread"
+        start = "" if after is None else " AND (thread.last_activity_time, thread.id) < (%(time)s, %(id)s)"
+        rows = await self._database.fetch(
+            "SELECT row_to_json(run) AS run, thread.* FROM resumable_stream_threads AS thread"  # noqa: S608 - all ours
             " LEFT JOIN resumable_stream_runs AS run ON run.id = thread.active_run_id"
             " WHERE thread.owner = %(owner)s AND thread.deleted_time IS NULL"
-            " AND (%(id)s::uuid IS NULL OR"
-            " (thread.last_activity_time, thread.id) < (%(time)s::timestamptz, %(id)s::uuid))"
-            " ORDER BY thread.last_activity_time DESC, thread.id DESC LIMIT %(limit)s"
+            + start
+            + " ORDER BY thread.last_activity_time DESC, thread.id DESC LIMIT %(limit)s",
+            {
+                "owner": owner,
+                "limit": limit,
+                "id": None if after is None else after.id,
+                "time": None if after is None else after.last_activity_time,
+            },
         )
-        values = {
-            "owner": owner,
-            "limit": limit,
-            "id": None if after is None else after.id,
-            "time": None if after is None else after.last_activity_time,
-        }
-        async with self._database.transaction() as connection:
-            cursor = await connection.execute(query, values)
-            rows = await cursor.fetchall()
         return [(_as_thread(row), as_run(row["run"]) if row["run"] else None) for row in rows]
 
     async def rename(self, owner: str, thread_id: UUID, chat_name: str) -> None:
@@ -62,25 +56,21 @@ class ThreadStore:
         Raises:
             ThreadNotFound: as ``get``.
         """
-        async with self._database.transaction() as connection:
-            row = await one(
-                connection,
-                "UPDATE resumable_stream_threads SET chat_name = %(name)s, named_by_owner = true"
-                " WHERE id = %(id)s AND owner = %(owner)s AND deleted_time IS NULL RETURNING id",
-                {"id": thread_id, "owner": owner, "name": chat_name},
-            )
+        row = await self._database.fetch_one(
+            "UPDATE resumable_stream_threads SET chat_name = %(name)s, named_by_owner = true"
+            " WHERE id = %(id)s AND owner = %(owner)s AND deleted_time IS NULL RETURNING id",
+            {"id": thread_id, "owner": owner, "name": chat_name},
+        )
         if row is None:
             raise ThreadNotFound
 
     async def entitle(self, thread_id: UUID, title: str) -> bool:
         """Write a title that was made up; ``False`` when the owner has named or deleted the thread meanwhile."""
-        async with self._database.transaction() as connection:
-            row = await one(
-                connection,
-                "UPDATE resumable_stream_threads SET chat_name = %(title)s"
-                " WHERE id = %(id)s AND NOT named_by_owner AND deleted_time IS NULL RETURNING id",
-                {"id": thread_id, "title": title},
-            )
+        row = await self._database.fetch_one(
+            "UPDATE resumable_stream_threads SET chat_name = %(title)s"
+            " WHERE id = %(id)s AND NOT named_by_owner AND deleted_time IS NULL RETURNING id",
+            {"id": thread_id, "title": title},
+        )
         return row is not None
 
     async def mark_deleted(self, owner: str, thread_id: UUID) -> list[Run]:
@@ -89,30 +79,27 @@ class ThreadStore:
         Raises:
             ThreadNotFound: when it is not there, not theirs, or deleted with everything that belonged to it.
         """
-        async with self._database.transaction() as connection:
-            row = await one(
-                connection,
-                "UPDATE resumable_stream_threads"
-                " SET deleted_time = coalesce(deleted_time, clock_timestamp()), chat_name = NULL"
-                " WHERE id = %(id)s AND owner = %(owner)s AND purged_time IS NULL RETURNING id",
-                {"id": thread_id, "owner": owner},
-            )
-            if row is None:
-                raise ThreadNotFound
-            cursor = await connection.execute(
-                "SELECT * FROM resumable_stream_runs WHERE thread_id = %(id)s ORDER BY number DESC",
-                {"id": thread_id},
-            )
-            return [as_run(found) for found in await cursor.fetchall()]
+        row = await self._database.fetch_one(
+            "UPDATE resumable_stream_threads"
+            " SET deleted_time = coalesce(deleted_time, clock_timestamp()), chat_name = NULL"
+            " WHERE id = %(id)s AND owner = %(owner)s AND purged_time IS NULL RETURNING id",
+            {"id": thread_id, "owner": owner},
+        )
+        if row is None:
+            raise ThreadNotFound
+        # No run is accepted from here on, so this list is complete.
+        runs = await self._database.fetch(
+            "SELECT * FROM resumable_stream_runs WHERE thread_id = %(id)s ORDER BY number DESC",
+            {"id": thread_id},
+        )
+        return [as_run(found) for found in runs]
 
     async def is_deleted(self, thread_id: UUID) -> bool:
         """Whether the thread was deleted."""
-        async with self._database.transaction() as connection:
-            row = await one(
-                connection,
-                "SELECT 1 FROM resumable_stream_threads WHERE id = %(id)s AND deleted_time IS NOT NULL",
-                {"id": thread_id},
-            )
+        row = await self._database.fetch_one(
+            "SELECT 1 FROM resumable_stream_threads WHERE id = %(id)s AND deleted_time IS NOT NULL",
+            {"id": thread_id},
+        )
         return row is not None
 
     async def mark_purged(self, thread_id: UUID) -> None:
@@ -128,14 +115,13 @@ class ThreadStore:
 
     async def half_deleted(self, *, limit: int) -> list[tuple[str, UUID]]:
         """Owners and ids of threads whose deletion began a minute ago or more and was not finished."""
-        async with self._database.transaction() as connection:
-            cursor = await connection.execute(
-                "SELECT owner, id FROM resumable_stream_threads"
-                " WHERE deleted_time < clock_timestamp() - interval '1 minute' AND purged_time IS NULL"
-                " LIMIT %(limit)s",
-                {"limit": limit},
-            )
-            return [(row["owner"], row["id"]) for row in await cursor.fetchall()]
+        rows = await self._database.fetch(
+            "SELECT owner, id FROM resumable_stream_threads"
+            " WHERE deleted_time < clock_timestamp() - interval '1 minute' AND purged_time IS NULL"
+            " LIMIT %(limit)s",
+            {"limit": limit},
+        )
+        return [(row["owner"], row["id"]) for row in rows]
 
 
 def _as_thread(row: DictRow) -> Thread:

@@ -15,13 +15,15 @@ from resumable_stream.agent import Agent, HistoryMessage
 
 from ._liveness import asking_memory, asking_redis, status_of
 from ._run_store import RunStore
-from ._settling import Settler
+from ._settling import Settled, Settler
 from ._thread_store import ThreadStore
 from ._values import Run, Thread, ThreadCursor
 
 logger = logging.getLogger("resumable_stream.app")
 
 _READS: Final = 5
+_HISTORY_SECONDS: Final = 15.0
+"""A long history takes its time; that Postgres is away has shown before it is asked for."""
 _DELETE_SECONDS: Final = 10.0
 
 
@@ -78,7 +80,7 @@ class ThreadService:
         """
         for _ in range(_READS):
             held_by, active = await self._active(owner, thread_id)
-            with asking_memory():
+            with asking_memory(_HISTORY_SECONDS):
                 messages = await self._agent.history(str(thread_id))
             after = (await self._threads.get(owner, thread_id)).active_run_id
             if after is None or after == held_by:
@@ -130,7 +132,7 @@ class ThreadService:
         if thread.active_run_id is None:
             return None, None
         run = await self._runs.get(owner, thread.active_run_id)
-        if run is None or await self._settler.settle(run) is not Status.ACTIVE:
+        if run is None or await self._settler.settle(run) is not Settled.ALIVE:
             return thread.active_run_id, None
         return run.id, run
 

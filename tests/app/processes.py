@@ -1,0 +1,88 @@
+"""Server processes, to be stopped and killed by tests."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import httpx
+import psutil  # type: ignore[import-untyped]  # it has no types of its own
+
+from support import free_port, wait_until
+
+_TESTS = Path(__file__).parent.parent
+_START_SECONDS = 60.0
+
+
+class ServerProcess:
+    """A uvicorn with the sub-app, in a process group of its own."""
+
+    def __init__(self, process: asyncio.subprocess.Process, url: str) -> None:
+        self._process = process
+        self.url = url
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process that was started; it is delivered, not awaited."""
+        self._process.send_signal(number)
+
+    async def kill(self) -> None:
+        """SIGKILL to it and its workers, and wait for the end."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        await self._process.wait()
+
+    async def pause(self) -> None:
+        """SIGSTOP, and wait until it stands still."""
+        self.signal(signal.SIGSTOP)
+        process = psutil.Process(self._process.pid)
+        await wait_until(lambda: process.status() == psutil.STATUS_STOPPED, what="the process stands still")
+
+    async def wait(self, timeout: float) -> int:
+        """Wait for the end of the process; its exit status."""
+        return await asyncio.wait_for(self._process.wait(), timeout)
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return self._process.returncode is None
+
+    async def ready(self) -> None:
+        """Wait until it serves."""
+        deadline = asyncio.get_running_loop().time() + _START_SECONDS
+        async with httpx.AsyncClient(base_url=self.url, timeout=5) as http:
+            while True:
+                with suppress(httpx.TransportError):
+                    if (await http.get("/readyz")).status_code == 200:
+                        return
+                assert self.running, "the server has ended"
+                assert asyncio.get_running_loop().time() < deadline, "the server did not become ready"
+                await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def server(
+    valkey_url: str, database_url: str, *, workers: int = 1, tokens_per_second: float = 40, **settings: object
+) -> AsyncIterator[ServerProcess]:
+    """Start a server; it is killed in the end."""
+    port = free_port()
+    environment = {
+        **os.environ,
+        "REDIS_URL": valkey_url,
+        "DATABASE_URL": database_url,
+        "STREAM_LEASE_SECONDS": "2",
+        "TOKENS_PER_SECOND": str(tokens_per_second),
+        **{name.upper(): str(value) for name, value in settings.items()},
+    }
+    command = [sys.executable, "-m", "uvicorn", "app.server_process:app", "--factory", f"--app-dir={_TESTS}"]
+    command += [f"--port={port}", f"--workers={workers}", "--log-level=warning"]
+    process = await asyncio.create_subprocess_exec(*command, env=environment, start_new_session=True)
+    started = ServerProcess(process, f"http://127.0.0.1:{port}")
+    try:
+        yield started
+    finally:
+        await started.kill()

@@ -1,0 +1,162 @@
+"""Who holds a thread: decided by one row, whoever asks at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from uuid import UUID, uuid4
+
+import anyio
+import pytest
+
+from resumable_stream.runs import (
+    Database,
+    IdempotencyMismatch,
+    NewMessage,
+    Run,
+    RunStore,
+    ThreadNotFound,
+    ThreadStore,
+)
+from resumable_stream.runs._manager import clean_title
+from resumable_stream.runs._run_store import Held, Repeated
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with Database(database_url, timeout=10.0) as opened:
+        yield opened
+
+
+@pytest.fixture
+def runs(database: Database) -> RunStore:
+    return RunStore(database)
+
+
+@pytest.fixture
+def threads(database: Database) -> ThreadStore:
+    return ThreadStore(database)
+
+
+def message(thread_id: UUID | None = None, *, owner: str = "ann", key: str | None = None) -> NewMessage:
+    return NewMessage(owner=owner, text="hello", thread_id=thread_id, idempotency_key=key)
+
+
+def run_for(asked: NewMessage) -> Run:
+    run_id = uuid4()
+    return Run(
+        id=run_id,
+        number=0,
+        thread_id=asked.thread_id or uuid4(),
+        owner=asked.owner,
+        stream_id=f"run:{run_id}",
+        message=asked.text,
+        message_id=str(uuid4()),
+    )
+
+
+async def accepted(runs: RunStore, asked: NewMessage) -> Run:
+    outcome = await runs.accept(asked, run_for(asked))
+    assert isinstance(outcome, Run)
+    return outcome
+
+
+async def test_of_many_runs_one_gets_the_thread(runs: RunStore) -> None:
+    asked = message(uuid4())
+    outcomes: list[object] = []
+
+    async def one() -> None:
+        outcomes.append(await runs.accept(asked, run_for(asked)))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(12):
+            tasks.start_soon(one)
+    (winner,) = [outcome for outcome in outcomes if isinstance(outcome, Run)]
+    assert [outcome for outcome in outcomes if not isinstance(outcome, Run)] == [Held(winner.id)] * 11
+
+
+async def test_of_many_runs_with_one_key_one_is_made_and_no_thread_too_many(
+    runs: RunStore, threads: ThreadStore
+) -> None:
+    asked = message(key="k")
+    outcomes: list[object] = []
+
+    async def one() -> None:
+        outcomes.append(await runs.accept(asked, run_for(asked)))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(12):
+            tasks.start_soon(one)
+    (winner,) = [outcome for outcome in outcomes if isinstance(outcome, Run)]
+    repeated = [outcome.run.id for outcome in outcomes if isinstance(outcome, Repeated)]
+    assert repeated == [winner.id] * 11
+    assert len(await threads.page("ann", limit=50, after=None)) == 1
+
+
+async def test_a_key_for_another_message_is_refused(runs: RunStore) -> None:
+    await accepted(runs, message(key="k"))
+    other = NewMessage(owner="ann", text="other", idempotency_key="k")
+    with pytest.raises(IdempotencyMismatch):
+        await runs.by_key(other)
+    with pytest.raises(IdempotencyMismatch):
+        await runs.accept(other, run_for(other))
+
+
+async def test_a_released_thread_is_free_and_only_its_holder_releases_it(runs: RunStore) -> None:
+    asked = message(uuid4())
+    first = await accepted(runs, asked)
+    assert await runs.holds(first)
+    assert await runs.release(first)
+    assert not await runs.release(first)
+    second = await accepted(runs, asked)
+    assert not await runs.release(first)
+    assert await runs.holds(second)
+    assert [run.id for run in await runs.newest("ann", first.thread_id, limit=5)] == [second.id, first.id]
+    newest, oldest = await runs.newest("ann", first.thread_id, limit=5)
+    assert newest.ended_ago is None
+    assert oldest.ended_ago is not None
+
+
+async def test_the_right_to_repair_is_given_once_at_a_time_and_runs_out(runs: RunStore) -> None:
+    run = await accepted(runs, message())
+    assert await runs.begin_repair(run, seconds=60)
+    assert not await runs.begin_repair(run, seconds=60)
+    await runs.end_repair(run)
+    assert await runs.begin_repair(run, seconds=0)
+    assert await runs.begin_repair(run, seconds=60), "it had run out"
+    await runs.release(run)
+    assert not await runs.begin_repair(run, seconds=60)
+
+
+async def test_a_deleted_thread_takes_no_run_and_tells_nobody(runs: RunStore, threads: ThreadStore) -> None:
+    run = await accepted(runs, message(key="k"))
+    assert [found.id for found in await threads.mark_deleted("ann", run.thread_id)] == [run.id]
+    asked = message(run.thread_id)
+    with pytest.raises(ThreadNotFound):
+        await runs.accept(asked, run_for(asked))
+    with pytest.raises(ThreadNotFound):
+        await runs.holder("ann", run.thread_id)
+    with pytest.raises(ThreadNotFound):
+        await threads.rename("ann", run.thread_id, "x")
+    assert await runs.get("ann", run.id) is None
+    assert not await threads.entitle(run.thread_id, "title")
+    assert not await runs.begin_repair(run, seconds=1), "nothing is saved into it"
+    assert await threads.is_deleted(run.thread_id)
+    await threads.mark_purged(run.thread_id)
+    with pytest.raises(ThreadNotFound):
+        await threads.mark_deleted("ann", run.thread_id)
+    with pytest.raises(ThreadNotFound):
+        await runs.accept(asked, run_for(asked))
+
+
+@pytest.mark.parametrize(
+    ("made", "kept"),
+    [
+        (" Two\n words ", "Two words"),
+        ("", None),
+        ("\0 \t", None),
+        ("x" * 500, "x" * 200),
+        ("half \ud83d gone", "half  gone"),
+    ],
+)
+def test_a_title_becomes_one_short_line(made: str, kept: str | None) -> None:
+    assert clean_title(made) == kept
