@@ -110,6 +110,32 @@ async def test_what_a_source_saves_as_it_is_stopped_is_there_before_the_end(redi
     assert len(await ends_in_log(redis, "s")) == 1
 
 
+async def test_what_a_source_saves_as_its_run_is_cancelled_is_there_before_the_end(redis: Redis) -> None:
+    """The same when the task of `run` is cancelled, as at a server's shutdown."""
+    gate = Gate()
+    saved: list[str] = []
+
+    async def source() -> AsyncIterator[str]:
+        yield "partial"
+        try:
+            await gate.passage()
+        finally:
+            with anyio.CancelScope(shield=True):
+                for _ in range(20):
+                    await redis.ping()
+                assert await ends_in_log(redis, "s") == []
+            saved.append("finally")
+
+    with anyio.fail_after(DEADLINE):
+        task = asyncio.create_task(StreamProducer(redis).run("s", source()))
+        await gate.reached()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert saved == ["finally"]
+    assert await ends_in_log(redis, "s") == ['{"status":"cancelled"}']
+
+
 async def test_a_source_that_answers_a_stop_with_a_last_word_is_heard(redis: Redis) -> None:
     gate = Gate()
 

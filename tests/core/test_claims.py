@@ -32,6 +32,7 @@ from resumable_stream import (
     StreamIDError,
     StreamProducer,
 )
+from resumable_stream._log import Log, Names
 from resumable_stream.testing import Gate, ScriptedSource
 
 
@@ -42,6 +43,14 @@ async def test_a_claim_leaves_keys_that_expire_before_anything_is_sent(redis: Re
             assert 60_000 < await redis.pttl(key) <= 65_000
     for key in (log_key("s"), state_key("s")):
         assert 0 < await redis.pttl(key) <= 60_000
+
+
+async def test_not_even_a_producer_that_dies_at_once_leaves_a_key_for_ever(redis: Redis) -> None:
+    """The claim itself sets the TTLs, and not the first sign of life."""
+    async with Log(redis) as log:
+        await log.claim(Names.of("s"), stream_id="s", lease=5, retention=60)
+    for key in (log_key("s"), state_key("s")):
+        assert 60_000 < await redis.pttl(key) <= 65_000
 
 
 async def test_a_stream_with_a_living_producer_cannot_be_claimed(redis: Redis) -> None:

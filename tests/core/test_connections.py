@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from redis import Redis as SyncRedis
 from redis.asyncio import BlockingConnectionPool, Redis
 
 from core.streams import DEADLINE, drain, eventually, faulty, read_all, text_of
-from resumable_stream import LogUnavailable, StreamConsumer, StreamEvent, StreamProducer
+from resumable_stream import LogUnavailable, StreamConsumer, StreamEvent, StreamProducer, _links
 from resumable_stream.embedded import EmbeddedValkey
 from resumable_stream.testing import Gate, ScriptedSource, numbered
 from support import connections_of_this_process, wait_until
@@ -182,6 +183,33 @@ async def test_a_producer_cancelled_at_any_step_of_its_start_leaves_nothing(redi
                     await anyio.lowlevel.checkpoint()
                 group.cancel_scope.cancel()
         assert source.closed or not source.pulled
+
+
+async def test_a_call_on_a_line_that_has_fallen_silent_is_given_up(
+    redis: Redis, valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection stands, but nothing comes: neither for ever nor for the kernel's patience."""
+    monkeypatch.setattr(_links, "REPLY_TIMEOUT", 0.1)
+    async with faulty(valkey_url) as (proxy, client), StreamProducer(client) as producer:
+        await producer.cancel("unknown")
+        proxy.to_server.swallow = True
+        with anyio.fail_after(DEADLINE), pytest.raises(LogUnavailable):
+            await producer.cancel("unknown")
+
+
+async def test_a_server_that_hangs_up_behind_its_greeting_is_not_waited_for(
+    redis: Redis, valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection ends as it is taken into service: that must not look like a silent one."""
+    monkeypatch.setattr(_links, "REPLY_TIMEOUT", 3600)
+    async with faulty(valkey_url) as (proxy, client), StreamProducer(client) as producer:
+        with anyio.fail_after(DEADLINE):
+            for _ in range(40):
+                proxy.to_client.cut_after(len(b"+OK\r\n" * 2))  # to CLIENT SETINFO, twice
+                with suppress(LogUnavailable):
+                    await producer.cancel("unknown")
+                proxy.heal()
+                proxy.cut()
 
 
 async def test_a_borrowed_client_is_never_closed(redis: Redis) -> None:

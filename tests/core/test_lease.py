@@ -148,6 +148,7 @@ async def test_a_silent_source_keeps_its_stream_and_its_keys(redis: Redis, valke
             group.start_soon(drain, consumer.events("s"), got)
             await eventually(long_silent)
             assert (await consumer.status("s")).status is Status.ACTIVE
+            assert not await lease_is_over(redis, "s")
             assert await redis.exists(log_key("s"), state_key("s")) == 2
             gate.open()
     assert text_of(got) == "ab"

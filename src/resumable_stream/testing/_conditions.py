@@ -50,9 +50,9 @@ class Conditions:
         self._open.set()
 
     def cut_after(self, count: int) -> None:
-        """Pass ``count`` more bytes, over all connections, then cut the one that carries the next.
+        """Pass ``count`` more bytes, over all connections, and cut the one that carries the last of them.
 
-        It happens once.
+        With 0 the next byte cuts its connection and does not pass. It happens once.
         """
         self._cut_in = count
 
@@ -60,7 +60,7 @@ class Conditions:
         """Return how many of ``size`` bytes pass before the cut; ``None`` when nothing is cut."""
         if self._cut_in is None:
             return None
-        if size <= self._cut_in:
+        if size < self._cut_in:
             self._cut_in -= size
             return None
         allowed, self._cut_in = self._cut_in, None
