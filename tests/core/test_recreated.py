@@ -1,0 +1,151 @@
+"""A stream that is deleted and made again under its readers: they get one end, and nothing of the new stream."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import anyio
+import anyio.abc
+import pytest
+from redis.asyncio import Redis
+
+from core.streams import DEADLINE, ended_as, faulty, ids_of, is_dense, take, text_of
+from resumable_stream import (
+    Status,
+    StreamConsumer,
+    StreamEvent,
+    StreamFenced,
+    StreamLost,
+    StreamProducer,
+    _fanout,
+    _hub,
+)
+from resumable_stream.testing import Gate, ScriptedSource, numbered
+from support import wait_until
+
+
+@pytest.fixture
+async def producer(redis: Redis) -> AsyncIterator[StreamProducer]:
+    async with StreamProducer(redis) as producer:
+        yield producer
+
+
+async def run_until_lost(producer: StreamProducer, source: ScriptedSource) -> None:
+    with pytest.raises((StreamLost, StreamFenced)):  # the latter when the other stream is there already
+        await producer.run("s", source)
+
+
+async def make_again(producer: StreamProducer) -> None:
+    """Put another stream in the place of ``s``, longer than what is read at once."""
+    assert await producer.delete("s")
+    await producer.run("s", ScriptedSource([f"new {number} " for number in range(300)]))
+
+
+async def rest_of(viewer: _hub.Viewer) -> list[StreamEvent]:
+    """What a viewer still gets, after a look for more behind its end."""
+    events: list[StreamEvent] = []
+    with anyio.fail_after(DEADLINE):
+        while (span := await viewer.advance()) is not None:
+            events += span.events
+        assert await viewer.advance() is None
+    return events
+
+
+@pytest.mark.parametrize("noticed", [False, True], ids=["at once", "after the loss was seen"])
+async def test_a_reader_that_was_not_reading_gets_an_end(
+    redis: Redis, producer: StreamProducer, *, noticed: bool
+) -> None:
+    with anyio.fail_after(DEADLINE):
+        async with StreamConsumer(redis) as consumer, anyio.create_task_group() as group:
+            group.start_soon(run_until_lost, producer, ScriptedSource(["old", Gate()]))
+            async with await consumer.attach("s", wait=DEADLINE) as viewer:
+                span = await viewer.advance()
+                assert span is not None
+                assert text_of(span.events) == "old"
+                if noticed:
+                    await producer.delete("s")
+                    await wait_until(lambda: viewer._feed.vanished)
+                    await producer.run("s", ScriptedSource(["new"]))
+                else:
+                    await make_again(producer)
+                assert [(event.type, event.status) for event in await rest_of(viewer)] == [("end", Status.LOST)]
+
+
+async def lagging_viewer(producer: StreamProducer, consumer: StreamConsumer, go_on: Gate, at_end: Gate) -> _hub.Viewer:
+    """A viewer that has read one event while the window moved on to the 2001st."""
+    with anyio.fail_after(DEADLINE):
+        await go_on.reached()
+        viewer = await consumer.attach("s")
+        span = await viewer.advance()
+        assert span is not None
+        go_on.open()
+        await at_end.reached()
+        await wait_until(lambda: viewer._feed.head is not None and viewer._feed.head.sequence == 2001)
+        assert viewer._feed.first > 2
+    return viewer
+
+
+async def test_a_reader_whose_page_is_of_the_new_stream_gets_an_end(
+    producer: StreamProducer, valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lags behind the window, and nobody has told the feed yet when it reads the log again."""
+    monkeypatch.setattr(_fanout, "WINDOW_BYTES", 1)
+    go_on, at_end = Gate(), Gate()
+    async with (
+        faulty(valkey_url) as (proxy, client),
+        StreamConsumer(client) as consumer,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(run_until_lost, producer, ScriptedSource(["0 ", go_on, *numbered(2000), at_end]))
+        viewer = await lagging_viewer(producer, consumer, go_on, at_end)
+        viewer._feed._cold.clear()
+        proxy.to_client.hold()
+        await make_again(producer)
+        pages = proxy.commands["XRANGE"]
+        async with viewer, anyio.create_task_group() as readers:
+            events: list[StreamEvent] = []
+
+            async def read() -> None:
+                events.extend(await rest_of(viewer))
+
+            readers.start_soon(read)
+            await wait_until(lambda: proxy.commands["XRANGE"] > pages)
+            proxy.to_client.release()
+    assert [(event.type, event.status) for event in events] == [("end", Status.LOST)]
+
+
+async def test_a_feed_in_the_middle_of_loading_ends_what_it_has(
+    producer: StreamProducer, valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log of the new stream would go on, by number, where the old one's pages stop."""
+    monkeypatch.setattr(_fanout, "FIRST_PAGE", 10)
+    monkeypatch.setattr(_fanout, "PAGE", 10)
+    await producer.run("s", ScriptedSource(numbered(250)))
+    async with (
+        faulty(valkey_url) as (proxy, client),
+        StreamConsumer(client) as consumer,
+        await consumer.attach("s") as viewer,
+    ):
+        proxy.to_client.hold()
+        head = viewer._feed.head
+        assert head is not None
+        assert head.sequence < 200
+        await make_again(producer)
+        proxy.to_client.release()
+        events = await rest_of(viewer)
+    assert ended_as(events) is Status.LOST
+    assert is_dense(events)
+    assert len({event_id.generation for event_id in ids_of(events)}) == 1
+    assert text_of(events) == "".join(numbered(len(events) - 1))
+
+
+async def test_who_comes_next_reads_the_new_stream(redis: Redis, producer: StreamProducer) -> None:
+    """Though others are still attached to the old one."""
+    with anyio.fail_after(DEADLINE):
+        async with StreamConsumer(redis) as consumer, anyio.create_task_group() as group:
+            group.start_soon(run_until_lost, producer, ScriptedSource(["old", Gate()]))
+            async with await consumer.attach("s", wait=DEADLINE) as viewer:
+                await make_again(producer)
+                await wait_until(lambda: viewer._feed.vanished)
+                assert text_of(await take(consumer.events("s"), 1)) == "new 0 "
+                await rest_of(viewer)
