@@ -10,7 +10,8 @@ from httpx_sse import ServerSentEvent
 from redis import Redis
 
 from app.scripted import ScriptedAgent
-from app.serving import DEADLINE, Chat, code_of, eventually, new_thread, sql, text_of
+from app.serving import DEADLINE, Chat, chat_on, code_of, eventually, new_thread, served, settings_for, sql, text_of
+from resumable_stream.app import create_app
 
 
 def ids_of(events: list[ServerSentEvent]) -> list[str]:
@@ -212,3 +213,74 @@ async def test_the_script_of_a_template_client_works_every_time(chat: Chat) -> N
         posted = asyncio.create_task(chat.send(f"question {number}", thread_id))
         assert await chat.answer(thread_id) == f"question {number} "
         await posted
+
+
+async def test_the_same_text_comes_whenever_the_reader_does(chat: Chat, agent: ScriptedAgent) -> None:
+    thread_id = new_thread()
+    before = asyncio.create_task(chat.answer(thread_id))
+    sent = await chat.send("one two hold three", thread_id)
+    async with asyncio.timeout(DEADLINE):
+        await agent.held.wait()
+    middle = asyncio.create_task(chat.answer(thread_id))
+    agent.release.set()
+    at_the_end = await chat.answer(thread_id, run_id=sent["run_id"])
+    after = await chat.answer(thread_id, run_id=sent["run_id"])
+    assert {await before, await middle, at_the_end, after} == {"one two three "}
+
+
+async def test_a_stream_that_vanishes_under_its_run_is_told_and_the_thread_goes_on(
+    chat: Chat, agent: ScriptedAgent, empty_redis: Redis
+) -> None:
+    sent = await chat.send("one hold two")
+    seen: list[str] = []
+    async with asyncio.timeout(DEADLINE):
+        async for event in chat.events(sent["thread_id"]):
+            seen.append(event.data)
+            if event.data == "one ":
+                empty_redis.flushall()
+                agent.release.set()
+    assert seen[-2:] == ["lost", "end"]
+
+    async def accepted() -> bool:
+        return (await chat.post("next", sent["thread_id"])).status_code == 200
+
+    await eventually(accepted)
+
+    async def answered() -> bool:
+        return bool((await chat.history(sent["thread_id"]))[-1]["content"] == "next ")
+
+    await eventually(answered)
+    question, partial, *rest = [message["content"] for message in await chat.history(sent["thread_id"])]
+    assert (question, rest) == ("one hold two", ["next", "next "])
+    assert partial in ("one ", "one two "), "what the agent said, whether or not it could be written"
+
+
+async def test_silence_is_filled_with_comments_and_then_the_token_comes(
+    valkey_url: str, database_url: str, empty_redis: Redis, no_tasks_left: None, agent: ScriptedAgent
+) -> None:
+    settings = settings_for(valkey_url, database_url, keep_alive_seconds=0.05)
+    async with served(create_app(settings, agent=agent)) as url, chat_on(url) as chat:
+        sent = await chat.send("hold hello")
+        raw = b""
+        params = {"thread_id": sent["thread_id"]}
+        async with asyncio.timeout(DEADLINE), chat.http.stream("GET", "/v1/chat/stream", params=params) as response:
+            async for chunk in response.aiter_bytes():
+                raw += chunk
+                if raw.count(b": ka\n") == 10:
+                    agent.release.set()
+        silence, _, rest = raw.partition(b"retry:")
+        assert silence == b": ka\n" * silence.count(b": ka\n")
+        assert b"data: hello \n\n" in rest
+
+
+async def test_a_connection_is_closed_at_its_age_and_the_client_resumes(
+    valkey_url: str, database_url: str, empty_redis: Redis, no_tasks_left: None, agent: ScriptedAgent
+) -> None:
+    settings = settings_for(valkey_url, database_url, connection_max_seconds=1)
+    async with served(create_app(settings, agent=agent)) as url, chat_on(url) as chat:
+        sent = await chat.send("one hold two")
+        first = await chat.read(sent["thread_id"])
+        assert [event.data for event in first] == ["one "]
+        agent.release.set()
+        rest = await chat.read(sent["thread_id"], cursor=first[-1].id)
+        assert text_of(first) + text_of(rest) == "one two "

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from resumable_stream.runs import Database, Pool, Unavailable
+from resumable_stream.runs import Database, DatabaseFault, Pool, Unavailable
 from resumable_stream.runs._schema import MIGRATIONS, set_up
 from support import wait_until
 
@@ -80,3 +80,12 @@ async def test_work_that_takes_too_long_is_given_up_and_rolled_back(database_url
         async with database.transaction() as connection:
             found = await (await connection.execute("SELECT to_regclass('half_done') AS found")).fetchone()
             assert found == {"found": None}
+
+
+async def test_what_postgres_refuses_is_told_by_its_code_alone(database_url: str) -> None:
+    async with Database(database_url, timeout=10.0) as database:
+        with pytest.raises(DatabaseFault) as caught:
+            await database.fetch("SELECT 'a secret' FROM no_such_table", {})
+    assert caught.value.sqlstate == "42P01"
+    assert "secret" not in str(caught.value)
+    assert caught.value.__suppress_context__

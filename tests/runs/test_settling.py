@@ -89,7 +89,7 @@ async def room(database_url: str, redis: Redis) -> AsyncIterator[Room]:
         producer = await stack.enter_async_context(StreamProducer(redis, retention=60))
         consumer = await stack.enter_async_context(StreamConsumer(redis))
         runs, threads = RunStore(database), ThreadStore(database)
-        settler = Settler(agent=agent, runs=runs, consumer=consumer)
+        settler = Settler(agent=agent, runs=runs, consumer=consumer, lease=1.0)
         service = ThreadService(
             agent=agent,
             producer=producer,
@@ -131,10 +131,14 @@ async def test_what_a_dead_run_said_is_kept_once_by_many_who_come(room: Room) ->
     assert not await room.runs.holds(run)
 
 
-async def test_a_dead_run_whose_stream_is_gone_is_repaired_without_text(room: Room) -> None:
+async def test_a_run_whose_stream_is_gone_is_repaired_without_text_when_its_process_must_know(room: Room) -> None:
     run = await room.dead_run("one ")
     await room.producer.delete(run.stream_id)
-    assert await room.settler.settle(run) is Settled.FREE
+    assert await room.settler.settle(run) is Settled.IN_REPAIR, "its process may be alive, and write history"
+    assert room.agent.kept == {}
+    async with asyncio.timeout(10):
+        while await room.settler.settle(run) is not Settled.FREE:  # noqa: ASYNC110 - the time is Postgres's
+            await asyncio.sleep(0.05)
     assert room.agent.kept == {str(run.id): ""}
 
 

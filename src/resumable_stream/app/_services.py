@@ -105,7 +105,7 @@ async def open_services(settings: Settings, plan: AgentPlan) -> AsyncIterator[Se
         consumer = await stack.enter_async_context(StreamConsumer(redis))
         agent = plan.build(database.pool)
         runs, threads = RunStore(database), ThreadStore(database)
-        settler = Settler(agent=agent, runs=runs, consumer=consumer)
+        settler = Settler(agent=agent, runs=runs, consumer=consumer, lease=lease)
         service = ThreadService(
             agent=agent,
             producer=producer,

@@ -5,6 +5,7 @@ The room below the sub-app, without HTTP. It needs Postgres beside Redis.
 
 from ._database import Database, Pool, SetUp
 from ._errors import (
+    DatabaseFault,
     IdempotencyMismatch,
     RunActive,
     RunNotFound,
@@ -48,4 +49,5 @@ __all__ = [  # noqa: RUF022 - grouped by what they are for
     "RunActive",
     "IdempotencyMismatch",
     "Unavailable",
+    "DatabaseFault",
 ]

@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from ._errors import Unavailable
+from ._errors import DatabaseFault, Unavailable
 from ._schema import set_up
 
 logger = logging.getLogger("resumable_stream.app")
@@ -125,6 +125,7 @@ class Database:
         Raises:
             Unavailable: when Postgres cannot be reached, breaks off, or does not answer in time. Whether a commit that
                 was under way has happened is then unknown.
+            DatabaseFault: when Postgres refuses.
         """
         async with self._connection() as connection, connection.transaction():
             yield connection
@@ -147,6 +148,8 @@ class Database:
                     yield connection
         except (TimeoutError, psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise Unavailable("postgres") from error
+        except psycopg.Error as error:
+            raise DatabaseFault(error.sqlstate) from None
 
     async def _set_up(self) -> None:
         told = ""
@@ -158,7 +161,7 @@ class Database:
                         await set_up(connection)
                 for more in self._more:
                     await more(self.pool)
-            except (TimeoutError, psycopg.Error) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, somebody may put it right
                 kind = f"{type(error).__name__} {getattr(error, 'sqlstate', None) or ''}".strip()
                 if kind != told:
                     logger.warning("Postgres is not ready (%s); trying again until it is", kind)

@@ -5,7 +5,8 @@ RunsError
 ├── RunNotFound             the thread has no such run
 ├── RunActive               the thread is busy; has ``run``
 ├── IdempotencyMismatch     the key was used for another message
-└── Unavailable             Redis or Postgres cannot be reached now; has ``service``
+├── Unavailable             Redis or Postgres cannot be reached now; has ``service``
+└── DatabaseFault           Postgres refuses what it is asked: a fault of the set-up or of this library
 """
 
 from __future__ import annotations
@@ -62,3 +63,15 @@ class Unavailable(RunsError):
     def __init__(self, service: Literal["redis", "postgres"]) -> None:
         super().__init__(f"{service} is not available")
         self.service = service
+
+
+class DatabaseFault(RunsError):
+    """Postgres refuses a statement. What it said may quote data, so only its code is kept.
+
+    Attributes:
+        sqlstate: the five characters of the error code; ``None`` when there is none.
+    """
+
+    def __init__(self, sqlstate: str | None) -> None:
+        super().__init__(f"postgres refused a statement (SQLSTATE {sqlstate})")
+        self.sqlstate = sqlstate

@@ -55,6 +55,8 @@ class Janitor:
                     await self.look()
             except Unavailable as error:
                 logger.debug("the janitor could not work: %s", error)
+            except Exception as error:  # noqa: BLE001 - a janitor that goes takes the whole app with it
+                logger.warning("the janitor stumbled: %s", where(error))
             await anyio.sleep(self._interval * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load
 
     async def look(self) -> None:

@@ -136,6 +136,16 @@ class RunStore:
         )
         return row is not None
 
+    async def gone_for(self, run: Run) -> float:
+        """Note that the run's stream is gone, and say for how many seconds that is known."""
+        row = await self._database.fetch_one(
+            "UPDATE resumable_stream_threads SET gone_time = coalesce(gone_time, clock_timestamp())"
+            " WHERE id = %(thread)s AND active_run_id = %(id)s"
+            " RETURNING extract(epoch FROM clock_timestamp() - gone_time) AS seconds",
+            {"thread": run.thread_id, "id": run.id},
+        )
+        return 0.0 if row is None else float(row["seconds"])
+
     async def begin_repair(self, run: Run, *, seconds: float) -> bool:
         """Take the right to repair what a dead run left, for so many seconds.
 
@@ -229,7 +239,7 @@ async def _accept(connection: AsyncConnection[DictRow], message: NewMessage, run
     if row is None:
         raise _KeyTaken
     await connection.execute(
-        "UPDATE resumable_stream_threads SET active_run_id = %(id)s, repair_until = NULL,"
+        "UPDATE resumable_stream_threads SET active_run_id = %(id)s, repair_until = NULL, gone_time = NULL,"
         " last_activity_time = clock_timestamp() WHERE id = %(thread)s",
         {"id": run.id, "thread": run.thread_id},
     )

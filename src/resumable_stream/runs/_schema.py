@@ -21,6 +21,7 @@ MIGRATIONS: Final[tuple[LiteralString, ...]] = (
         last_activity_time timestamptz NOT NULL DEFAULT clock_timestamp(),
         active_run_id uuid,
         repair_until timestamptz,
+        gone_time timestamptz,
         deleted_time timestamptz,
         purged_time timestamptz
     );

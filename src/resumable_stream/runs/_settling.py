@@ -19,7 +19,7 @@ from resumable_stream.agent import Agent
 
 from ._answer import KEEP_SECONDS, turn_of, where
 from ._errors import Unavailable
-from ._liveness import PATIENCE, asking_memory, status_of
+from ._liveness import PATIENCE, asking_memory, look
 from ._run_store import RunStore
 from ._values import TEXT, Run
 
@@ -32,7 +32,7 @@ class Settled(Enum):
     """How a run that held its thread was found.
 
     ``ALIVE``: it is active. ``FREE``: it had ended, and holds the thread no more. ``IN_REPAIR``: it has ended, and
-    somebody is keeping what it said.
+    somebody is keeping what it said, or its process may still be about to.
     """
 
     ALIVE = auto()
@@ -41,12 +41,20 @@ class Settled(Enum):
 
 
 class Settler:
-    """Keeps what broken runs have said, and lets their threads go."""
+    """Keeps what broken runs have said, and lets their threads go.
 
-    def __init__(self, *, agent: Agent, runs: RunStore, consumer: StreamConsumer) -> None:
+    Args:
+        agent: whose memory it is kept in.
+        runs: who holds which thread.
+        consumer: tells how a run is.
+        lease: seconds after which a producer whose stream has vanished has noticed it for certain.
+    """
+
+    def __init__(self, *, agent: Agent, runs: RunStore, consumer: StreamConsumer, lease: float) -> None:
         self._agent = agent
         self._runs = runs
         self._consumer = consumer
+        self._lease = lease
 
     async def keep(self, run: Run, text: str) -> None:
         """Save a partial answer, unless the thread has gone on without this run. Failing is logged, not raised."""
@@ -67,11 +75,14 @@ class Settler:
         Raises:
             Unavailable: when Redis or Postgres cannot be reached.
         """
-        status = await status_of(self._consumer, run)
-        if status is Status.ACTIVE:
+        info = await look(self._consumer, run)
+        if info is not None and info.status is Status.ACTIVE:
             return Settled.ALIVE
-        if status is Status.COMPLETED:  # the history had the answer before the end was written
-            await self._runs.release(run)
+        # A log that was lost has not ended. Its producer may be alive, and knows after a third of its lease.
+        if (info is None or info.last_id is None) and await self._runs.gone_for(run) < self._lease:
+            return Settled.IN_REPAIR
+        if info is not None and info.status is Status.COMPLETED:
+            await self._runs.release(run)  # the history had the answer before the end was written
         elif await self._runs.begin_repair(run, seconds=_RIGHT_SECONDS):
             text = await self._said(run)
             with asking_memory(KEEP_SECONDS):
