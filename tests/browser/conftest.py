@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, async_playwright, expect
 
-from browser.chat_page import ChatPage, open_chat
+from browser.chat_page import ChatPage
 from browser.pages import PageWatch, serve_files
 from browser.serving import ChatServer, chat_server, database_on
 
@@ -27,6 +27,11 @@ _ARGS = (
     "--disable-sync",
 )
 _TIMEOUT = 10_000  # milliseconds
+_VIEWPORT: ViewportSize = {"width": 1280, "height": 860}
+
+
+def _new_user() -> dict[str, str]:
+    return {"X-User": secrets.token_hex(6)}
 
 
 def _chromium() -> str | None:
@@ -48,23 +53,22 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @pytest.fixture
-async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
-    """A browser and a user of its own for the test: its tabs share storage and hear one another."""
-    context = await browser.new_context(
-        viewport={"width": 1280, "height": 860}, extra_http_headers={"X-User": secrets.token_hex(6)}
-    )
-    context.set_default_timeout(_TIMEOUT)
-    yield context
-    await context.close()
+def watch() -> Iterator[PageWatch]:
+    """Afterwards no page of the test may have logged an error or asked another origin for anything."""
+    watch = PageWatch()
+    yield watch
+    watch.check()
 
 
 @pytest.fixture
-async def watch(context: BrowserContext) -> AsyncIterator[PageWatch]:
-    """Afterwards no page of the test may have logged an error or asked another origin for anything."""
-    watch = PageWatch()
-    context.on("page", watch.follow)
-    yield watch
-    await watch.check()
+async def context(browser: Browser, watch: PageWatch) -> AsyncIterator[BrowserContext]:
+    """A browser and a user of its own for the test: its tabs share storage and hear one another."""
+    context = await browser.new_context(viewport=_VIEWPORT, extra_http_headers=_new_user())
+    context.set_default_timeout(_TIMEOUT)
+    with watch.following(context):
+        yield context
+        await watch.look()
+    await context.close()
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +94,29 @@ def server(valkey_url: str, chat_database: str, tmp_path_factory: pytest.TempPat
         yield server
 
 
+@pytest.fixture(scope="module")
+async def tab(browser: Browser) -> AsyncIterator[Page]:
+    """One tab for all tests of a module that ask for ``chat``: a new one costs most of a second."""
+    context = await browser.new_context(viewport=_VIEWPORT, permissions=["clipboard-read", "clipboard-write"])
+    context.set_default_timeout(_TIMEOUT)
+    yield await context.new_page()
+    await context.close()
+
+
 @pytest.fixture
-async def chat(context: BrowserContext, watch: PageWatch, server: ChatServer) -> ChatPage:
-    """The page, open on a new thread."""
-    await context.grant_permissions(["clipboard-read", "clipboard-write"])
-    return await open_chat(context, server.url)
+async def chat(tab: Page, watch: PageWatch, server: ChatServer) -> AsyncIterator[ChatPage]:
+    """The page, open on a new thread, for a user of its own."""
+    await tab.context.set_extra_http_headers(_new_user())
+    await tab.set_viewport_size(_VIEWPORT)
+    await tab.emulate_media(color_scheme="light", reduced_motion="no-preference")
+    with watch.following(tab.context):
+        chat = ChatPage(tab, server.url)
+        await chat.load()
+        yield chat
+        await watch.look()
+    await tab.unroute_all(behavior="ignoreErrors")
+    await tab.evaluate("sessionStorage.clear()")
+    await tab.goto("about:blank")
+    for page in tab.context.pages:
+        if page is not tab:
+            await page.close()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
-from playwright.async_api import ConsoleMessage, Page, Route
+from playwright.async_api import BrowserContext, ConsoleMessage, Page, Route, WebError
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -30,17 +33,29 @@ class PageWatch:
     def __init__(self) -> None:
         self.network_errors_expected = False
         self._found: list[str] = []
-        self._pages: list[Page] = []
+        self._contexts: list[BrowserContext] = []
 
-    def follow(self, page: Page) -> None:
-        self._pages.append(page)
-        page.on("console", self._console)
-        page.on("pageerror", lambda error: self._found.append(f"exception: {error}"))
+    @contextmanager
+    def following(self, context: BrowserContext) -> Iterator[None]:
+        """Watch all pages of the context, also those that are opened meanwhile."""
+        listeners: list[tuple[Literal["console", "weberror"], Callable[..., None]]] = [
+            ("console", self._console),
+            ("weberror", self._exception),
+        ]
+        for event, listener in listeners:
+            context.on(event, listener)
+        self._contexts.append(context)
+        yield
+        for event, listener in listeners:
+            context.remove_listener(event, listener)
 
-    async def check(self) -> None:
-        for page in self._pages:
-            if not page.is_closed():
+    async def look(self) -> None:
+        """See what the pages that are open now have asked for."""
+        for context in self._contexts:
+            for page in context.pages:
                 self._found += await page.evaluate(_FOREIGN)
+
+    def check(self) -> None:
         found = [
             line for line in self._found if not (self.network_errors_expected and "Failed to load resource" in line)
         ]
@@ -49,6 +64,9 @@ class PageWatch:
     def _console(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
             self._found.append(f"console: {message.text} ({message.location.get('url')})")
+
+    def _exception(self, error: WebError) -> None:
+        self._found.append(f"exception: {error.error}")
 
 
 async def serve_files(page: Page, folder: Path) -> None:

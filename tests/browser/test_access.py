@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Literal
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, expect
+from playwright.async_api import Browser, expect
 
 from browser.chat_page import ChatPage, open_chat
 from browser.chat_server import parts
@@ -33,15 +33,14 @@ COLOURS = """(names) => {
 
 
 @pytest.fixture
-async def phone(
-    browser: Browser, context: BrowserContext, watch: PageWatch, server: ChatServer
-) -> AsyncIterator[ChatPage]:
+async def phone(browser: Browser, watch: PageWatch, server: ChatServer) -> AsyncIterator[ChatPage]:
     """The page on a small screen that is touched, in the dark."""
     device = await browser.new_context(
         viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, color_scheme="dark"
     )
-    device.on("page", watch.follow)
-    yield await open_chat(device, server.url)
+    with watch.following(device):
+        yield await open_chat(device, server.url)
+        await watch.look()
     await device.close()
 
 

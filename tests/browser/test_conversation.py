@@ -64,12 +64,12 @@ async def test_reloading_in_the_middle_continues_where_it_was(chat: ChatPage) ->
     await chat.shows(whole)
 
 
-async def test_a_second_tab_shows_the_same_answer_growing(chat: ChatPage, context: BrowserContext) -> None:
+async def test_a_second_tab_shows_the_same_answer_growing(chat: ChatPage) -> None:
     prompt = "gate-second"
     first, second, whole = parts(prompt)
     await chat.send(prompt)
     await chat.waits_after(first)
-    other = await open_chat(context, chat.url, f"#thread={chat.thread_id}")
+    other = await open_chat(chat.page.context, chat.url, f"#thread={chat.thread_id}")
     await other.waits_after(first)
     await chat.open_gate("second")
     for each in (chat, other):
@@ -80,12 +80,12 @@ async def test_a_second_tab_shows_the_same_answer_growing(chat: ChatPage, contex
         await each.shows(whole)
 
 
-async def test_a_tab_learns_of_a_run_that_another_tab_has_started(chat: ChatPage, context: BrowserContext) -> None:
+async def test_a_tab_learns_of_a_run_that_another_tab_has_started(chat: ChatPage) -> None:
     prompt = "gate-learn"
     first, _, whole = parts(prompt)
     await chat.send("quick first")
     await chat.finished()
-    other = await open_chat(context, chat.url, f"#thread={chat.thread_id}")
+    other = await open_chat(chat.page.context, chat.url, f"#thread={chat.thread_id}")
     await other.finished(answers=1)
     await other.send(prompt)
     await chat.waits_after(first)
@@ -211,14 +211,14 @@ async def test_a_message_whose_confirmation_was_lost_is_answered_once(chat: Chat
 
 
 async def test_a_message_into_a_busy_thread_is_kept_and_the_running_answer_shown(
-    chat: ChatPage, context: BrowserContext, watch: PageWatch
+    chat: ChatPage, watch: PageWatch
 ) -> None:
     watch.network_errors_expected = True
     await chat.send("quick First.")
     await chat.finished()
     prompt = "gate-busy"
     first, _, whole = parts(prompt)
-    await start_run(context, chat.url, prompt, chat.thread_id)
+    await start_run(chat.page.context, chat.url, prompt, chat.thread_id)
     await chat.box.fill("Me too")
     await chat.box.press("Enter")
     await expect(chat.alert).to_contain_text("already being written")

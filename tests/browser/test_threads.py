@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from playwright.async_api import BrowserContext, Locator, Route, expect
+from playwright.async_api import Locator, Route, expect
 
 from browser.chat_page import ChatPage, open_chat, start_run
 from browser.chat_server import parts
@@ -45,8 +45,8 @@ async def test_the_list_has_the_newest_activity_first(chat: ChatPage) -> None:
     await expect(chat.threads.first.get_by_role("link")).to_have_attribute("aria-current", "page")
 
 
-async def test_a_long_list_comes_in_pages(chat: ChatPage, context: BrowserContext) -> None:
-    await asyncio.gather(*(start_run(context, chat.url, f"quick number {n}") for n in range(35)))
+async def test_a_long_list_comes_in_pages(chat: ChatPage) -> None:
+    await asyncio.gather(*(start_run(chat.page.context, chat.url, f"quick number {n}") for n in range(35)))
     await chat.reload()
     await expect(chat.threads).to_have_count(30)
     await chat.page.get_by_role("button", name="Show older").click()
@@ -56,9 +56,9 @@ async def test_a_long_list_comes_in_pages(chat: ChatPage, context: BrowserContex
     assert len(set(ids)) == 35
 
 
-async def test_a_thread_gets_another_name_in_every_tab(chat: ChatPage, context: BrowserContext) -> None:
+async def test_a_thread_gets_another_name_in_every_tab(chat: ChatPage) -> None:
     await two_threads(chat)
-    other = await open_chat(context, chat.url)
+    other = await open_chat(chat.page.context, chat.url)
     await press(chat, "Rename", "Quick older")
     box = chat.page.get_by_label("Name of the conversation")
     await expect(box).to_have_value("Quick older")
@@ -136,13 +136,11 @@ async def test_a_thread_is_deleted_after_a_question(chat: ChatPage) -> None:
     await expect(chat.threads).to_have_count(1)
 
 
-async def test_a_thread_is_deleted_while_its_answer_is_written(
-    chat: ChatPage, context: BrowserContext, watch: PageWatch
-) -> None:
+async def test_a_thread_is_deleted_while_its_answer_is_written(chat: ChatPage, watch: PageWatch) -> None:
     prompt = "gate-delete"
     await chat.send(prompt)
     await chat.waits_after(parts(prompt)[0])
-    other = await open_chat(context, chat.url, f"#thread={chat.thread_id}")
+    other = await open_chat(chat.page.context, chat.url, f"#thread={chat.thread_id}")
     await other.waits_after(parts(prompt)[0])
     watch.network_errors_expected = True  # the other tab learns from a 404
     await press(chat, "Delete", "Gate-delete")
@@ -211,10 +209,10 @@ async def test_a_message_sent_before_the_history_is_there_comes_after_it(chat: C
     assert await chat.questions.all_inner_texts() == ["You\nquick Before.", "You\nquick After."]
 
 
-async def test_the_address_leads_to_the_thread(chat: ChatPage, context: BrowserContext) -> None:
+async def test_the_address_leads_to_the_thread(chat: ChatPage) -> None:
     await chat.send("quick Found again.")
     await chat.finished()
-    other = await open_chat(context, chat.url, f"#thread={chat.thread_id}")
+    other = await open_chat(chat.page.context, chat.url, f"#thread={chat.thread_id}")
     await other.finished(answers=1)
     await other.shows("Found again.")
 
