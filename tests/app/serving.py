@@ -40,7 +40,8 @@ async def served(app: ASGIApp, *, lifespan: str = "on") -> AsyncIterator[str]:
     config = uvicorn.Config(app, port=0, log_level="error", ws="none", lifespan=lifespan, timeout_graceful_shutdown=5)  # type: ignore[arg-type]  # uvicorn names the values of lifespan in a private Literal
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
-    await wait_until(lambda: server.started or task.done(), what="the server has started")
+    # Importing the package of a model provider takes seconds.
+    await wait_until(lambda: server.started or task.done(), timeout=60, what="the server has started")
     if task.done():
         await task
     port = server.servers[0].sockets[0].getsockname()[1]
