@@ -109,6 +109,7 @@ async def test_who_does_not_wait_is_told_at_once_beside_a_reader_that_does(redis
         waiting = asyncio.create_task(consumer.attach("s", wait=DEADLINE * 2))
         with anyio.fail_after(DEADLINE):
             await wait_until(lambda: consumer._hub is not None and "s" in consumer._hub._feeds)
+            await wait_until(lambda: consumer._hub is not None and consumer._hub._feeds["s"].missing)
             with pytest.raises(StreamNotFound):
                 await consumer.attach("s")
             assert not waiting.done()

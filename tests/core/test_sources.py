@@ -56,13 +56,13 @@ async def test_a_stream_that_gathers_for_longer_than_its_lease_stays_alive(redis
         return await text_in_log(redis, "s")
 
     with anyio.fail_after(DEADLINE):
-        async with StreamProducer(redis, lease=0.3, flush_interval=60) as producer, anyio.create_task_group() as group:
+        async with StreamProducer(redis, lease=0.2, flush_interval=60) as producer, anyio.create_task_group() as group:
             group.start_soon(producer.run, "s", ScriptedSource(["a", lambda: eventually(in_log), "b", gate, "c"]))
             await gate.reached()
             first = await lease()
 
             async def renewed() -> bool:
-                return await lease() > first + 600
+                return await lease() > first + 400
 
             await eventually(renewed)
             gate.open()
