@@ -26,6 +26,7 @@ from resumable_stream import (
     StreamProducer,
     StreamWriter,
     _fanout,
+    _hub,
     _segment,
     _sse,
 )
@@ -104,7 +105,11 @@ async def test_an_answer_that_is_older_than_the_cursor_is_no_reset(
                 assert [event.data for event in span.events] == ["3"]
 
 
-async def test_who_does_not_wait_is_told_at_once_beside_a_reader_that_does(redis: Redis) -> None:
+async def test_who_does_not_wait_is_told_at_once_beside_a_reader_that_does(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only when it would have given up on a silent Redis."""
+    monkeypatch.setattr(_hub, "ATTACH_TIMEOUT", DEADLINE * 2)
     async with StreamConsumer(redis) as consumer:
         waiting = asyncio.create_task(consumer.attach("s", wait=DEADLINE * 2))
         with anyio.fail_after(DEADLINE):
