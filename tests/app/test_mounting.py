@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TypedDict
 
+import anyio
 import httpx
 import pytest
 from fastapi import FastAPI
+from langgraph.graph import START, StateGraph
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from app.scripted import ScriptedAgent
-from app.serving import chat_on, code_of, served
+from app.serving import DEADLINE, chat_on, code_of, served
 from resumable_stream.app import ChatApp, LifespanNotEntered, Settings, create_app
+from resumable_stream.app._signals import set_on_signals
 
 
 @pytest.fixture
@@ -129,3 +136,73 @@ async def test_a_drain_without_a_lifespan_says_what_is_missing(chat_app: ChatApp
 async def test_what_cannot_answer_is_refused_at_once(settings: Settings) -> None:
     with pytest.raises(TypeError, match="compiled LangGraph graph"):
         create_app(settings, agent=object())
+
+
+class Count(TypedDict):
+    """A state without messages."""
+
+    count: int
+
+
+async def test_a_lifespan_that_cannot_begin_says_why_each_time_it_is_entered(settings: Settings) -> None:
+    graph = StateGraph(Count)
+    graph.add_node("node", lambda state: {"count": 1})
+    graph.add_edge(START, "node")
+    app = create_app(settings, agent=graph.compile())
+    for _ in range(2):
+        with pytest.raises(ValueError, match="messages"):
+            async with app.lifespan():
+                pass
+
+
+async def test_the_first_to_enter_waits_for_the_others_to_leave(chat_app: ChatApp) -> None:
+    second_is_in, second_may_leave, order = asyncio.Event(), asyncio.Event(), []
+
+    async def first() -> None:
+        async with chat_app.lifespan():
+            await second_is_in.wait()
+        order.append("first")
+
+    async def second() -> None:
+        async with chat_app.lifespan():
+            second_is_in.set()
+            await second_may_leave.wait()
+            chat_app.drain()  # still served
+            order.append("second")
+
+    async with asyncio.timeout(DEADLINE), asyncio.TaskGroup() as tasks:
+        tasks.create_task(first())
+        tasks.create_task(second())
+        await second_is_in.wait()
+        await asyncio.sleep(0)
+        second_may_leave.set()
+    assert order == ["second", "first"]
+
+
+async def test_signals_are_heard_before_the_handler_that_was_there_and_put_back() -> None:
+    heard: list[str] = []
+
+    def server(number: int, frame: object) -> None:
+        heard.append("server")
+
+    event = asyncio.Event()
+    before = signal.signal(signal.SIGTERM, server)
+    try:
+        with set_on_signals(event):
+            os.kill(os.getpid(), signal.SIGTERM)
+            async with asyncio.timeout(DEADLINE):
+                await event.wait()
+            assert heard == ["server"]
+        assert signal.getsignal(signal.SIGTERM) is server
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+async def test_outside_of_the_main_thread_no_signal_is_touched() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    async def look() -> object:
+        with set_on_signals(asyncio.Event()):
+            return signal.getsignal(signal.SIGTERM)
+
+    assert await anyio.to_thread.run_sync(lambda: asyncio.run(look())) is before
