@@ -85,25 +85,24 @@ async def open_services(settings: Settings, plan: AgentPlan) -> AsyncIterator[Se
     then connections close.
     """
     closing = asyncio.Event()
+    database = Database(
+        settings.database_url.get_secret_value(),
+        pool_size=settings.database_pool_size,
+        prepare=settings.database_prepare_statements,
+        set_up=plan.set_up,
+    )
+    agent = plan.build(database.pool)
     async with AsyncExitStack() as stack:
         if settings.handle_signals:
             stack.enter_context(set_on_signals(closing))
         redis = Redis.from_url(settings.redis_url.get_secret_value())
         stack.push_async_callback(redis.aclose)
-        database = await stack.enter_async_context(
-            Database(
-                settings.database_url.get_secret_value(),
-                pool_size=settings.database_pool_size,
-                prepare=settings.database_prepare_statements,
-                set_up=plan.set_up,
-            )
-        )
+        await stack.enter_async_context(database)
         lease = settings.stream_lease_seconds
         producer = await stack.enter_async_context(
             StreamProducer(redis, lease=lease, retention=settings.stream_ttl_seconds)
         )
         consumer = await stack.enter_async_context(StreamConsumer(redis))
-        agent = plan.build(database.pool)
         runs, threads = RunStore(database), ThreadStore(database)
         settler = Settler(agent=agent, runs=runs, consumer=consumer, lease=lease)
         service = ThreadService(
