@@ -157,8 +157,8 @@ class Committer:
         if self.stop_requested or self.error is not None:
             self._interrupt_source()
 
-    async def finish(self, status: Status, data: dict[str, Any]) -> None:
-        """Write what is left and the terminal event. Waits for Redis at most the outage timeout.
+    async def finish(self, status: Status, data: dict[str, Any], *, in_haste: bool = False) -> None:
+        """Write what is left and the terminal event. Waits for Redis at most the outage timeout, or 5 s in haste.
 
         Raises:
             StreamFenced, StreamLost, LogUnavailable: it could not be written.
@@ -169,7 +169,8 @@ class Committer:
             self.put(self._end)
             self._hurry = True
         if self._task is not None:
-            await asyncio.wait([self._task], timeout=max(self._options.outage_timeout, LAST_WORDS))
+            patience = LAST_WORDS if in_haste else max(self._options.outage_timeout, LAST_WORDS)
+            await asyncio.wait([self._task], timeout=patience)
         if self._dead and self.error is not None:
             raise self.error
         if self._acknowledged < self._sent:

@@ -318,7 +318,9 @@ async def _conclude(
     if stopped and isinstance(exc, Exception):
         logger.warning("stream %s: its source failed while it was stopped", committer.stream_id, exc_info=exc)
     try:
-        await committer.finish(status, data)
+        # A process that is told to end must not wait for Redis; its lease will tell the readers.
+        in_haste = isinstance(exc, asyncio.CancelledError) and not stopped
+        await committer.finish(status, data, in_haste=in_haste)
     except (StreamError, LogUnavailable) as error:
         if exc is None or stopped:
             exc = error

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from resumable_stream import EventIDError, LogUnavailable
+from resumable_stream.app._headers import SAFE
 from resumable_stream.runs import (
     IdempotencyMismatch,
     RunActive,
@@ -151,8 +152,11 @@ async def on_expected(request: Request, error: Exception) -> Response:
 async def on_unexpected(request: Request, error: Exception) -> Response:
     """Answer anything else; the server's log gets the exception, as Starlette raises it again."""
     if isinstance(error, LifespanNotEntered):
-        return ApiError(500, "lifespan_not_entered", ENTER_LIFESPAN).response()
-    return ApiError(500, "internal_error", "Something went wrong on the server.").response()
+        response = ApiError(500, "lifespan_not_entered", ENTER_LIFESPAN).response()
+    else:
+        response = ApiError(500, "internal_error", "Something went wrong on the server.").response()
+    response.headers.update(SAFE)  # Starlette answers these outside of all middleware
+    return response
 
 
 EXPECTED: tuple[type[Exception], ...] = (

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from redis.asyncio import Redis
 
 
 class SettingsError(ValueError):
@@ -14,15 +15,28 @@ class SettingsError(ValueError):
 
 
 def _redis_url(value: SecretStr) -> SecretStr:
-    if urlsplit(value.get_secret_value()).scheme not in ("redis", "rediss", "unix"):
-        raise ValueError("write it as redis://host:6379/0, or rediss:// for TLS")
+    _check_url(value, ("redis", "rediss", "unix"), "write it as redis://host:6379/0, or rediss:// for TLS")
+    try:
+        Redis.from_url(value.get_secret_value())  # does not connect; it says what it cannot read
+    except Exception:  # noqa: BLE001 - whose text can hold a part of the password
+        raise ValueError("it has a part that cannot be read; write it as redis://host:6379/0") from None
     return value
 
 
 def _database_url(value: SecretStr) -> SecretStr:
-    if urlsplit(value.get_secret_value()).scheme not in ("postgresql", "postgres"):
-        raise ValueError("write it as postgresql://user:password@host:5432/name")
+    _check_url(value, ("postgresql", "postgres"), "write it as postgresql://user:password@host:5432/name")
     return value
+
+
+def _check_url(value: SecretStr, schemes: tuple[str, ...], advice: str) -> None:
+    """Raise ``ValueError`` with the advice, and nothing of the value, where a URL cannot be one."""
+    try:
+        parts = urlsplit(value.get_secret_value())
+        known = parts.scheme in schemes and (parts.port is None or parts.port > 0)
+    except ValueError:  # a password with a slash, most likely: what follows is no port
+        raise ValueError(f"{advice}; percent-encode special characters in the password") from None
+    if not known:
+        raise ValueError(advice)
 
 
 class Settings(BaseSettings):

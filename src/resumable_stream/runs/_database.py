@@ -27,6 +27,8 @@ SetUp = Callable[[Pool], Awaitable[None]]
 
 _RETRY_SECONDS: Final = 0.5
 _POOL_SECONDS: Final = 10.0
+_PASSING: Final = ("08", "25006", "53", "57")
+"""SQL states that pass by themselves: lost connections, a standby, no resources left, a server that restarts."""
 _SET_UP_SECONDS: Final = 30.0
 
 
@@ -131,12 +133,14 @@ class Database:
             yield connection
 
     async def check(self) -> None:
-        """Ask Postgres for a sign of life.
+        """Ask Postgres for a sign of life, and whether it can be written to.
 
         Raises:
-            Unavailable: when there is none.
+            Unavailable: when there is none, or it is a standby.
         """
-        await self.fetch("SELECT 1", {})
+        row = await self.fetch_one("SELECT current_setting('transaction_read_only') AS read_only", {})
+        if row is None or row["read_only"] == "on":
+            raise Unavailable("postgres")
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
@@ -149,6 +153,8 @@ class Database:
         except (TimeoutError, psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise Unavailable("postgres") from error
         except psycopg.Error as error:
+            if (error.sqlstate or "").startswith(_PASSING):
+                raise Unavailable("postgres") from error
             raise DatabaseFault(error.sqlstate) from None
 
     async def _set_up(self) -> None:

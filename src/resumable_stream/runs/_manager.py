@@ -263,11 +263,13 @@ class RunManager:
         """After the terminal event: let the thread go, or remove what must not stay."""
         try:
             if isinstance(start.outcome, Run):
-                await self._runs.release(run)
+                await self._settler.let_go(run)
                 if await self._threads.is_deleted(run.thread_id):
                     # It was deleted while this process could not hear it; nothing of it may stay.
                     await self._agent.delete(str(run.thread_id))
             else:
+                if isinstance(start.outcome, Unavailable):
+                    await self._runs.retract(run)  # it may have been accepted, though nobody was told
                 with asking_redis():
                     await self._producer.delete(run.stream_id)
         except Exception as error:  # noqa: BLE001 - the next message settles what is left

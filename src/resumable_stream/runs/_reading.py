@@ -76,7 +76,7 @@ class StreamFinder:
             if info.last_id.generation == cursor.generation:
                 return run
             if info.last_id.generation < cursor.generation:
-                break
+                continue
             candidate = run if info.status is Status.LOST else None
         return candidate or kept
 

@@ -116,17 +116,34 @@ class RunStore:
             raise ThreadNotFound
         return [as_run(row) for row in rows if row["id"] is not None]
 
-    async def release(self, run: Run) -> bool:
-        """Let the thread go when this run still holds it; ``False`` when it did not."""
+    async def release(self, run: Run, *, unless_in_repair: bool = False) -> bool:
+        """Let the thread go when this run still holds it; ``False`` when it did not.
+
+        Args:
+            run: the run.
+            unless_in_repair: leave it to who is repairing the thread just now.
+        """
         row = await self._database.fetch_one(
             "WITH released AS ("
             "UPDATE resumable_stream_threads SET active_run_id = NULL, repair_until = NULL"
-            " WHERE id = %(thread)s AND active_run_id = %(id)s RETURNING id)"
+            " WHERE id = %(thread)s AND active_run_id = %(id)s"
+            " AND (NOT %(polite)s OR repair_until IS NULL OR repair_until < clock_timestamp()) RETURNING id)"
             " UPDATE resumable_stream_runs SET ended_time = clock_timestamp()"
             " WHERE id = %(id)s AND EXISTS (SELECT 1 FROM released) RETURNING id",
-            {"thread": run.thread_id, "id": run.id},
+            {"thread": run.thread_id, "id": run.id, "polite": unless_in_repair},
         )
         return row is not None
+
+    async def retract(self, run: Run) -> None:
+        """Forget a run that has never begun, if it was accepted: its message is free to be sent again."""
+        async with self._database.transaction() as connection:
+            values = {"thread": run.thread_id, "id": run.id}
+            await connection.execute(
+                "UPDATE resumable_stream_threads SET active_run_id = NULL, repair_until = NULL"
+                " WHERE id = %(thread)s AND active_run_id = %(id)s",
+                values,
+            )
+            await connection.execute("DELETE FROM resumable_stream_runs WHERE id = %(id)s", values)
 
     async def holds(self, run: Run) -> bool:
         """Whether the run holds its thread."""

@@ -11,6 +11,7 @@ import logging
 from contextlib import aclosing
 from enum import Enum, auto
 from typing import Final
+from uuid import UUID
 
 import anyio
 
@@ -25,7 +26,8 @@ from ._values import TEXT, Run
 
 logger = logging.getLogger("resumable_stream.app")
 
-_RIGHT_SECONDS: Final = KEEP_SECONDS + 4.0
+_RIGHT_SECONDS: Final = 2 * KEEP_SECONDS + 4.0
+"""The right to repair lasts for reading what was said and keeping it."""
 
 
 class Settled(Enum):
@@ -55,15 +57,31 @@ class Settler:
         self._runs = runs
         self._consumer = consumer
         self._lease = lease
+        self._unsaved: set[UUID] = set()
 
     async def keep(self, run: Run, text: str) -> None:
-        """Save a partial answer, unless the thread has gone on without this run. Failing is logged, not raised."""
+        """Save a partial answer, unless the thread has gone on without this run.
+
+        Failing is logged, not raised; the run then keeps its thread until `settle` has saved what the log holds.
+        """
+        self._unsaved.add(run.id)
         try:
             if await self._runs.begin_repair(run, seconds=_RIGHT_SECONDS):
-                await self._agent.keep_partial(turn_of(run), text)
-                await self._runs.end_repair(run)
+                try:
+                    await self._agent.keep_partial(turn_of(run), text)
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await self._runs.end_repair(run)
+            self._unsaved.discard(run.id)
         except Exception as error:  # noqa: BLE001 - the run's own end must not be lost over it
             logger.warning("run %s: its partial answer was not saved: %s", run.id, where(error))
+
+    async def let_go(self, run: Run) -> None:
+        """After a run's own end: release its thread, unless somebody has to repair it first, or is about to."""
+        if run.id in self._unsaved:
+            self._unsaved.discard(run.id)
+        else:
+            await self._runs.release(run, unless_in_repair=True)
 
     async def settle(self, run: Run, *, patience: float = PATIENCE) -> Settled:
         """Repair and let go when the run holds its thread but is not alive.

@@ -79,11 +79,13 @@ class ThreadService:
             ThreadNotFound: it is not there, or not the owner's.
         """
         for _ in range(_READS):
-            held_by, active = await self._active(owner, thread_id)
+            before = await self._threads.get(owner, thread_id)
+            active = await self._active(owner, before)
             with asking_memory(_HISTORY_SECONDS):
                 messages = await self._agent.history(str(thread_id))
-            after = (await self._threads.get(owner, thread_id)).active_run_id
-            if after is None or after == held_by:
+            after = await self._threads.get(owner, thread_id)
+            # A run that began meanwhile, though it may have ended too, shows in the time of the last activity.
+            if after.last_activity_time == before.last_activity_time:
                 break
         return History(messages if active is None else _until(messages, active), active)
 
@@ -126,15 +128,14 @@ class ThreadService:
                 await self._producer.delete(run.stream_id)
         await self._threads.mark_purged(thread_id)
 
-    async def _active(self, owner: str, thread_id: UUID) -> tuple[UUID | None, Run | None]:
-        """The id of the run that holds the thread, and the run if it is alive; one that is not is settled."""
-        thread = await self._threads.get(owner, thread_id)
+    async def _active(self, owner: str, thread: Thread) -> Run | None:
+        """The run that holds the thread if it is alive; one that is not is settled."""
         if thread.active_run_id is None:
-            return None, None
+            return None
         run = await self._runs.get(owner, thread.active_run_id)
         if run is None or await self._settler.settle(run) is not Settled.ALIVE:
-            return thread.active_run_id, None
-        return run.id, run
+            return None
+        return run
 
     async def _end(self, run: Run) -> None:
         """Stop a run and wait for the end of its stream, after which its process writes no history any more."""
