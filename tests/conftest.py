@@ -61,7 +61,8 @@ def open_folder() -> Iterator[Path]:
 
     Started by root, PostgreSQL runs as another account.
     """
-    with tempfile.TemporaryDirectory() as name:
+    # A server whose parent was killed may be at its last writes.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         Path(name).chmod(0o711)
         yield Path(name)
 
