@@ -172,8 +172,8 @@ async def test_an_error_of_a_source_that_is_stopped_is_logged_and_the_stream_is_
         assert (await task).status is Status.CANCELLED
     assert await ends_in_log(redis, "s") == CANCELLED
     (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert record.exc_info is not None
-    assert isinstance(record.exc_info[1], RuntimeError)
+    assert "RuntimeError" in record.getMessage()
+    assert "could not save" not in caplog.text
 
 
 async def test_a_claim_that_is_cancelled_under_way_ends_its_stream(redis: Redis, valkey_url: str) -> None:
