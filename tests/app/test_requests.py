@@ -146,6 +146,8 @@ async def test_an_unexpected_error_says_nothing_about_itself(
     response = await chat.thread(sent["thread_id"])
     assert (response.status_code, code_of(response)) == (500, "internal_error")
     assert "secret" not in response.text
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
 
 
 async def test_every_response_forbids_sniffing_and_framing(chat: Chat) -> None:

@@ -53,6 +53,10 @@ def test_what_is_missing_is_named_with_what_to_write(environment: pytest.MonkeyP
     [
         ("REDIS_URL", "localhost:6379", "redis://host:6379/0"),
         ("DATABASE_URL", "mysql://u:secret@h/db", "postgresql://user:password@host:5432/name"),
+        ("REDIS_URL", "redis://:sec/secret@h:6379/0", "percent-encode special characters"),
+        ("REDIS_URL", "redis://h:secret/0", "percent-encode special characters"),
+        ("REDIS_URL", "redis://h?socket_timeout=secret", "a part that cannot be read"),
+        ("DATABASE_URL", "postgresql://u:sec/secret@h/db", "percent-encode special characters"),
         ("STREAM_TTL_SECONDS", "soon", "STREAM_TTL_SECONDS"),
         ("STREAM_TTL_SECONDS", "1", "greater than or equal to 10"),
         ("LLM_PROVIDER", "Open AI!", "LLM_PROVIDER"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import psycopg
 import pytest
 from redis import Redis
 
@@ -20,6 +21,7 @@ from app.serving import (
     sql,
     typed,
 )
+from resumable_stream.agent import HistoryMessage, Turn
 from resumable_stream.app import Settings, create_app
 from support import wait_until
 
@@ -60,6 +62,50 @@ async def test_the_partial_answer_is_there_when_a_reader_sees_the_end(chat: Chat
         )
         answer = (await chat.history(sent["thread_id"]))[-1]
         assert (answer["content"], answer.get("stopped")) == (text, True)
+
+
+async def test_a_partial_answer_that_could_not_be_saved_at_first_is_saved_later(
+    chat: Chat, agent: ScriptedAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its run keeps the thread until somebody has saved what the log holds."""
+    save = agent.keep_partial
+    failures = [psycopg.OperationalError("away for a moment")]
+
+    async def keep_partial(turn: Turn, text: str) -> None:
+        if failures:
+            raise failures.pop()
+        await save(turn, text)
+
+    monkeypatch.setattr(agent, "keep_partial", keep_partial)
+    sent = await chat.send("one two hold three")
+    await held(agent)
+    await chat.stop(sent["thread_id"])
+    await chat.read(sent["thread_id"], run_id=sent["run_id"])
+    answer = (await chat.history(sent["thread_id"]))[-1]
+    assert (answer["content"], answer.get("stopped"), failures) == ("one two ", True, [])
+
+
+async def test_a_history_that_a_whole_run_overtakes_is_read_again(
+    chat: Chat, agent: ScriptedAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run begins and ends while the history is read: nothing shows it but the thread's activity."""
+    sent = await chat.send("one")
+    await chat.read(sent["thread_id"])
+    remember = agent.history
+    reads = 0
+
+    async def history(thread_id: str) -> list[HistoryMessage]:
+        nonlocal reads
+        reads += 1
+        before = await remember(thread_id)
+        if reads == 1:
+            again = await chat.send("two", thread_id)
+            await chat.read(thread_id, run_id=again["run_id"])
+        return before
+
+    monkeypatch.setattr(agent, "history", history)
+    contents = [message["content"] for message in await chat.history(sent["thread_id"])]
+    assert contents == ["one", "one ", "two", "two "]
 
 
 async def test_stopping_twice_and_after_the_end_is_harmless(chat: Chat, agent: ScriptedAgent) -> None:

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import anyio
 import pytest
+from psycopg.sql import SQL, Identifier
 
 from resumable_stream.runs import (
     Database,
@@ -16,6 +17,7 @@ from resumable_stream.runs import (
     RunStore,
     ThreadNotFound,
     ThreadStore,
+    Unavailable,
 )
 from resumable_stream.runs._manager import clean_title
 from resumable_stream.runs._run_store import Held, Repeated
@@ -125,6 +127,36 @@ async def test_the_right_to_repair_is_given_once_at_a_time_and_runs_out(runs: Ru
     assert await runs.begin_repair(run, seconds=60), "it had run out"
     await runs.release(run)
     assert not await runs.begin_repair(run, seconds=60)
+
+
+async def test_a_run_that_ends_does_not_take_its_thread_from_who_repairs_it(runs: RunStore) -> None:
+    run = await accepted(runs, message(uuid4()))
+    assert await runs.begin_repair(run, seconds=60.0)
+    assert not await runs.release(run, unless_in_repair=True)
+    assert await runs.holds(run)
+    assert await runs.release(run)
+
+
+async def test_a_run_that_has_never_begun_gives_thread_and_key_back(runs: RunStore) -> None:
+    asked = message(uuid4(), key="k")
+    lost = await accepted(runs, asked)
+    await runs.retract(lost)
+    assert await runs.by_key(asked) is None
+    assert (await accepted(runs, asked)).id != lost.id
+
+
+async def test_a_standby_is_not_ready_and_what_it_refuses_passes(database: Database, runs: RunStore) -> None:
+    async with database.pool.connection() as connection:
+        name = (await (await connection.execute("SELECT current_database() AS name")).fetchone() or {})["name"]
+        await connection.execute(
+            SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(Identifier(name))
+        )
+    await database.check()  # this connection is from before
+    await database.pool.drain()
+    with pytest.raises(Unavailable):
+        await database.check()
+    with pytest.raises(Unavailable):
+        await runs.accept(message(uuid4()), run_for(message()))
 
 
 async def test_a_deleted_thread_takes_no_run_and_tells_nobody(runs: RunStore, threads: ThreadStore) -> None:
