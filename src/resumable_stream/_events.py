@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from ._errors import EventIDError, StreamIDError
 
-type_name = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_TYPE_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _EVENT_ID: Final = re.compile(r"(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19})")
 _STREAM_ID: Final = re.compile(r"[!-z|~]{1,200}")
 _MAX_U64: Final = 2**64 - 1
@@ -111,7 +111,7 @@ def check_event(event: StreamEvent) -> StreamEvent:
     """
     if event.type in RESERVED:
         raise ValueError(f"events of type {event.type!r} are written by the library only")
-    if type_name.fullmatch(event.type) is None:
+    if _TYPE_NAME.fullmatch(event.type) is None:
         raise ValueError("an event type is 1 to 64 characters: a-z, 0-9, _")
     return event
 

@@ -18,7 +18,7 @@ import anyio
 from ._errors import ConsumerClosed, LogUnavailable, StreamNotFound
 from ._events import END, EventID, Status, StreamEvent
 from ._links import backoff
-from ._log import Log, Names, Peek, parse_message
+from ._log import SWEEP, Log, Names, Peek, parse_message
 from ._segment import Segment, cost_of
 
 logger: Final = logging.getLogger("resumable_stream")
@@ -30,7 +30,6 @@ PAGE_BYTES: Final = 1024 * 1024
 SEGMENT: Final = 512
 SEGMENT_BYTES: Final = 256 * 1024
 COLD_PAGES: Final = 8
-SWEEP: Final = 5.0
 LINGER: Final = 5.0
 ATTACH_TIMEOUT: Final = 1.9
 

@@ -44,9 +44,14 @@ class ServerError(Exception):
     """An error reply of the server, as a value."""
 
 
+def bulk(value: bytes) -> bytes:
+    """One string in RESP."""
+    return b"$%d\r\n%b\r\n" % (len(value), value)
+
+
 def pack(*args: bytes) -> bytes:
     """One command in RESP."""
-    return b"*%d\r\n" % len(args) + b"".join([b"$%d\r\n%b\r\n" % (len(arg), arg) for arg in args])
+    return b"*%d\r\n" % len(args) + b"".join(map(bulk, args))
 
 
 def backoff(attempt: int) -> float:

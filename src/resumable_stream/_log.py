@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 from . import _scripts
 from ._errors import LogUnavailable, StreamExists
 from ._events import EventID, Status, StreamEvent, check_stream_id, unpack
-from ._links import CommandLink, Listener, ServerError, Subscriber, pack
+from ._links import CommandLink, Listener, ServerError, Subscriber, bulk, pack
 from ._scripts import POKE, Script
 
 QUICK: Final = 0.5
@@ -32,6 +32,9 @@ LAYOUT: Final = "rs1"
 
 GRACE: Final = 1.5
 """Seconds between finding a lease run out and burying the stream."""
+
+SWEEP: Final = 5.0
+"""Seconds after which a stream that is followed is looked at though nothing was said about it."""
 
 RETENTION: Final = 900.0
 """Seconds that a stream stays after its end, unless its producer says otherwise."""
@@ -186,17 +189,17 @@ class Log:
         Raises:
             LogUnavailable: the outcome is unknown, or Redis refused for now; the same call may be made again.
         """
-        parts = [bulk for field, value in entries for bulk in (_bulk(field), _bulk(value))]
+        parts = [bulk(part) for entry in entries for part in entry]
         body = b"".join(parts)
         if len(body) <= PUBLISH_LIMIT:
-            message = b"*%d\r\n" % (len(parts) + 1) + _bulk(str(first).encode()) + body
+            message = b"*%d\r\n" % (len(parts) + 1) + bulk(str(first).encode()) + body
         else:
             message = POKE
         head = (
             names.log, names.state, names.channel, b"%d" % first.generation, b"%d" % first.sequence,
             b"%d" % max_events, b"1" if renew else b"0", b"1" if end else b"0", message if parts else b"",
         )  # fmt: skip
-        arguments = b"".join([_bulk(part) for part in head]) + body
+        arguments = b"".join([bulk(part) for part in head]) + body
         reply = await self._evaluate(_scripts.APPEND, len(head) + len(parts), arguments)
         outcome = reply[0].decode()
         return Appended(outcome, stop=bool(reply[1]) if outcome == "ok" else False)
@@ -262,13 +265,13 @@ class Log:
 
     async def _run(self, script: Script, names: Names, *args: bytes) -> Any:
         parts = [names.log, names.state, *args]
-        return await self._evaluate(script, len(parts), b"".join([_bulk(part) for part in parts]))
+        return await self._evaluate(script, len(parts), b"".join([bulk(part) for part in parts]))
 
     async def _evaluate(self, script: Script, count: int, arguments: bytes) -> Any:
         rest = b"$1\r\n2\r\n" + arguments
-        reply = await self._send(b"*%d\r\n$7\r\nEVALSHA\r\n" % (count + 3) + _bulk(script.sha) + rest)
+        reply = await self._send(b"*%d\r\n$7\r\nEVALSHA\r\n" % (count + 3) + bulk(script.sha) + rest)
         if isinstance(reply, ServerError) and str(reply).startswith("NOSCRIPT"):
-            reply = await self._send(b"*%d\r\n$4\r\nEVAL\r\n" % (count + 3) + _bulk(script.source) + rest)
+            reply = await self._send(b"*%d\r\n$4\r\nEVAL\r\n" % (count + 3) + bulk(script.source) + rest)
         return _checked(reply)
 
     async def _call(self, command: bytes) -> Any:
@@ -290,10 +293,6 @@ def _checked(reply: Any) -> Any:
     if isinstance(reply, ServerError):
         raise LogUnavailable("Redis refused a command") from reply
     return reply
-
-
-def _bulk(value: bytes) -> bytes:
-    return b"$%d\r\n%b\r\n" % (len(value), value)
 
 
 def _parse_starts(text: bytes) -> tuple[tuple[int, int], ...]:

@@ -194,7 +194,10 @@ class StreamProducer:
             return await log.cancel(names)
 
     async def delete(self, stream_id: str) -> bool:
-        """Remove a stream at once. A producer that is writing it gets `StreamLost`, readers an end ``lost``.
+        """Remove a stream at once. Its readers get an end ``lost``.
+
+        A producer that is writing it gets `StreamLost`, or `StreamFenced` when the id has been claimed again before it
+        writes.
 
         Returns:
             Whether there was one.

@@ -9,11 +9,8 @@ import anyio
 from ._errors import LogUnavailable
 from ._events import EventID, Status
 from ._links import backoff
-from ._log import Log, Names
+from ._log import SWEEP, Log, Names
 from ._scripts import POKE
-
-SWEEP: float = 5.0
-"""Seconds after which a stream is looked at though nothing was said about it."""
 
 
 class _EndListener:
