@@ -26,15 +26,19 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from ._errors import LogUnavailable
+from ._primary import in_a_task, is_replica, moved
 
 logger: Final = logging.getLogger("resumable_stream")
 
 CONNECT_TIMEOUT: Final = 5.0
 REPLY_TIMEOUT: Final = 5.0
-PING_INTERVAL: Final = 5.0
+CHECK_INTERVAL: Final = 2.0
+"""Seconds between two questions to a server, whether it is there and still the primary."""
+SENTINEL_INTERVAL: Final = 5.0
+"""Seconds between two questions to Sentinel, whether it names another primary."""
 _NOTHING: Final = object()
 _ELSEWHERE: Final = ("READONLY", "LOADING", "MASTERDOWN")
 _DROPPED: Final = ("maint", "orig_", "oss_", "himport")
@@ -68,6 +72,9 @@ class _Wire(asyncio.Protocol):
         self._on_lost = on_lost
         self.heard = 0.0
         """When something came last, in loop time."""
+        self.address = ("", 0)
+        self.question = pack(b"HELLO")
+        """What to ask for a sign of life, and the role where the server tells it."""
         self.transport: asyncio.Transport
         self.writer: asyncio.StreamWriter  # kept: some versions of Python close the socket with it
 
@@ -85,11 +92,11 @@ class _Wire(asyncio.Protocol):
         self._on_lost(exc)
 
 
-async def _dial(redis: Redis, wire: _Wire) -> None:
-    """Connect, let redis-py do the handshake, and take the socket over.
+async def _dial(redis: Redis, wire: _Wire, *hello: str) -> None:
+    """Connect, let redis-py do the handshake, change to a protocol where the server knows it, and take the socket over.
 
     Raises:
-        LogUnavailable: when there is no connection after `CONNECT_TIMEOUT` seconds.
+        LogUnavailable: when there is no connection after `CONNECT_TIMEOUT` seconds, or it leads to a replica.
     """
     pool = redis.connection_pool
     settings = {name: value for name, value in pool.connection_kwargs.items() if not name.startswith(_DROPPED)}
@@ -104,7 +111,12 @@ async def _dial(redis: Redis, wire: _Wire) -> None:
     connection: AbstractConnection = pool.connection_class(**settings)
     try:
         with anyio.fail_after(CONNECT_TIMEOUT):
-            await _connect(connection)
+            reply = await in_a_task(_connect(connection, *hello))
+        if reply is None:
+            wire.question = pack(b"PING")
+        elif is_replica(reply):
+            raise LogUnavailable("the server is a replica")
+        wire.address = getattr(connection, "host", ""), getattr(connection, "port", 0)
         # redis-py has no public way to hand a socket on; these attributes are as old as its asyncio support. Without
         # them its object is a connection that was closed.
         wire.writer = cast("asyncio.StreamWriter", connection._writer)  # noqa: SLF001
@@ -123,17 +135,14 @@ async def _dial(redis: Redis, wire: _Wire) -> None:
         raise
 
 
-async def _connect(connection: AbstractConnection) -> None:
-    """Connect in a task of its own: redis-py uses `wait_for`, which may swallow a cancellation on Python 3.11."""
-    task = asyncio.create_task(connection.connect())  # type: ignore[no-untyped-call] # redis-py has not annotated it
+async def _connect(connection: AbstractConnection, *hello: str) -> Any:
+    """Connect. Returns what the server says of itself; ``None`` where it cannot be asked, as behind some proxies."""
+    await connection.connect()  # type: ignore[no-untyped-call] # redis-py has not annotated it
+    await connection.send_command("HELLO", *hello)
     try:
-        await asyncio.wait([task])
-    except asyncio.CancelledError:
-        task.cancel()
-        with anyio.CancelScope(shield=True):
-            await asyncio.gather(task, return_exceptions=True)
-        raise
-    task.result()
+        return await connection.read_response()
+    except ResponseError:
+        return None
 
 
 def _ignore(future: asyncio.Future[Any]) -> None:
@@ -146,16 +155,36 @@ def _set(event: asyncio.Event, _: BaseException | None) -> None:
     event.set()
 
 
+async def _watch(redis: Redis, wire: _Wire, ask: Callable[[], asyncio.Future[Any]]) -> None:
+    """End a connection whose server falls silent, is a replica by now, or is not who Sentinel names any more."""
+    loop = asyncio.get_running_loop()
+    ask_sentinel = loop.time() + SENTINEL_INTERVAL
+    while True:
+        await asyncio.sleep(CHECK_INTERVAL)
+        asked, answer = loop.time(), ask()
+        answer.add_done_callback(_ignore)
+        while not answer.done() and (left := max(asked, wire.heard) + REPLY_TIMEOUT - loop.time()) > 0:
+            await asyncio.wait([answer], timeout=left)
+        if not answer.done() or is_replica(answer.result()):
+            break
+        if loop.time() >= ask_sentinel:
+            if await moved(redis, wire.address):
+                break
+            ask_sentinel = loop.time() + SENTINEL_INTERVAL
+    wire.transport.abort()
+
+
 class CommandLink:
     """One connection on which many callers pipeline their commands."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, on_lost: Callable[[], object] | None = None) -> None:
         self._redis = redis
+        self._tell_lost = on_lost
         self._wire: _Wire | None = None
         self._dialling: asyncio.Task[None] | None = None
         self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
         self._watch: asyncio.TimerHandle | None = None
-        self._idle: asyncio.TimerHandle | None = None
+        self._watcher: asyncio.Task[None] | None = None
         self._closed = False
 
     async def call(self, command: bytes) -> Any:
@@ -199,18 +228,11 @@ class CommandLink:
         try:
             await _dial(self._redis, wire)
             self._wire = wire
-            self._keep_alive()
+            watch = _watch(self._redis, wire, partial(self._send, wire, wire.question))
+            self._watcher = asyncio.create_task(watch, name="resumable_stream watch")
+            self._watcher.add_done_callback(_ignore)
         finally:
             self._dialling = None
-
-    def _keep_alive(self) -> None:
-        """Ask for a sign of life where nothing was heard for a while: a dead line is found before it is used."""
-        wire, loop = self._wire, asyncio.get_running_loop()
-        if wire is None:
-            return
-        if not self._waiting and wire.heard + PING_INTERVAL <= loop.time():
-            self._send(wire, pack(b"PING")).add_done_callback(_ignore)
-        self._idle = loop.call_later(PING_INTERVAL, self._keep_alive)
 
     def _on_reply(self, reply: Any) -> None:
         if self._waiting:
@@ -228,10 +250,12 @@ class CommandLink:
                 error = LogUnavailable("the connection to Redis was lost")
                 error.__cause__ = exc
                 future.set_exception(error)
-        for timer in (self._watch, self._idle):
-            if timer is not None:
-                timer.cancel()
-        self._watch = self._idle = None
+        for pending in (self._watch, self._watcher):
+            if pending is not None:
+                pending.cancel()
+        self._watch = None
+        if self._tell_lost is not None and not self._closed:
+            self._tell_lost()
 
     def _check_silence(self) -> None:
         """Give the connection up when the oldest call has waited too long; else look again when it would have."""
@@ -256,6 +280,9 @@ class CommandLink:
         self._on_lost(None)
         if wire is not None:
             wire.transport.abort()
+        if self._watcher is not None:
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait([self._watcher])
 
 
 class Listener(Protocol):
@@ -277,7 +304,7 @@ class Subscriber:
         self._transport: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None
         self._lost = asyncio.Event()
-        self._heard = False
+        self._answer: asyncio.Future[Any] | None = None
         self._refused = False
         self._warned = False
 
@@ -288,6 +315,12 @@ class Subscriber:
             self._transport.write(pack(b"SSUBSCRIBE", channel))
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="resumable_stream subscriber")
+
+    def look_again(self) -> None:
+        """Have all who listen look for themselves: the other connection was lost, perhaps with its server."""
+        for listeners in tuple(self._listeners.values()):
+            for listener in tuple(listeners):
+                listener.on_subscribed()
 
     def unsubscribe(self, channel: bytes, listener: Listener) -> None:
         """Stop listening; a listener that is unknown, or gone already, is ignored."""
@@ -305,7 +338,7 @@ class Subscriber:
             self._lost = asyncio.Event()
             wire = _Wire(self._on_reply, partial(_set, self._lost))
             try:
-                await _dial(self._redis, wire)
+                await _dial(self._redis, wire, "3")  # where subscriptions and questions go together
             except LogUnavailable:
                 await anyio.sleep(backoff(attempt))
                 attempt += 1
@@ -315,37 +348,34 @@ class Subscriber:
                 self._transport = wire.transport
                 for channel in self._listeners:
                     self._transport.write(pack(b"SSUBSCRIBE", channel))
-                await self._until_lost()
+                async with anyio.create_task_group() as group:
+                    group.start_soon(_watch, self._redis, wire, partial(self._ask, wire))
+                    await self._lost.wait()
+                    group.cancel_scope.cancel()
             finally:
                 self._transport = None
                 wire.transport.abort()
             attempt = attempt + 1 if self._refused else 0
             await anyio.sleep(backoff(attempt))
 
-    async def _until_lost(self) -> None:
-        """Wait for the end of the connection, and end it when the server does not answer a ping."""
-        assert self._transport is not None  # noqa: S101 - set by the only caller
-        while not self._lost.is_set():
-            self._heard = False
-            with anyio.move_on_after(PING_INTERVAL):
-                await self._lost.wait()
-            if not self._heard and not self._lost.is_set():
-                self._transport.write(pack(b"PING"))
-                with anyio.move_on_after(REPLY_TIMEOUT):
-                    await self._lost.wait()
-                if not self._heard:
-                    return
+    def _ask(self, wire: _Wire) -> asyncio.Future[Any]:
+        self._answer = asyncio.get_running_loop().create_future()
+        wire.transport.write(wire.question)
+        return self._answer
 
     def _on_reply(self, reply: Any) -> None:
-        self._heard = True
-        if not isinstance(reply, list):
-            if isinstance(reply, ServerError) and self._transport is not None:
+        if isinstance(reply, ServerError):
+            if self._transport is not None:
                 if not self._warned:
                     logger.warning(
                         "Redis refuses sharded subscriptions: it must be 7.0 or newer and permit the channels"
                     )
                 self._refused = self._warned = True
                 self._transport.abort()  # nothing would ever be heard
+            return
+        if not isinstance(reply, list) or reply[0] == b"pong":
+            if self._answer is not None and not self._answer.done():
+                self._answer.set_result(reply)
             return
         kind = reply[0]
         if kind == b"smessage":

@@ -133,8 +133,8 @@ class Log:
 
     async def __aenter__(self) -> Self:
         if self._users == 0:
-            self._link = CommandLink(self._redis)
             self._subscriber = Subscriber(self._redis)
+            self._link = CommandLink(self._redis, self._subscriber.look_again)
         self._users += 1
         return self
 

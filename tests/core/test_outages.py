@@ -228,7 +228,7 @@ async def test_a_subscription_that_falls_silent_is_found_out(
     redis: Redis, valkey_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A line that swallows everything and tells nobody: given up after an unanswered ping, then made anew."""
-    monkeypatch.setattr(_links, "PING_INTERVAL", 0.1)
+    monkeypatch.setattr(_links, "CHECK_INTERVAL", 0.1)
     monkeypatch.setattr(_links, "REPLY_TIMEOUT", 0.2)
     async with faulty(valkey_url) as (proxy, client), StreamConsumer(client) as consumer:
         with anyio.fail_after(PATIENCE):
@@ -294,7 +294,7 @@ async def test_a_server_that_has_become_a_replica_is_waited_for(
                 await stream.flush()
                 await redis.replicaof("127.0.0.1", "1")
                 await stream.send("b")
-                await eventually(lambda: _at_least(redis, "READONLY", 2))
+                await eventually(lambda: _at_least(redis, "READONLY", 1))
                 await redis.replicaof("NO", "ONE")
                 await stream.send("c")
         assert await text_in_log(redis, "s") == "abc"

@@ -105,6 +105,10 @@ class FaultProxy:
             listener.close()
         self.cut()
 
+    def lead_to(self, host: str, port: int) -> None:
+        """Pass new connections on to another server, as an address does that moves; those that stand stay."""
+        self._target = (host, port)
+
     def cut(self) -> None:
         """Close every connection now, on both sides; what is under way is lost."""
         for link in tuple(self._links):
