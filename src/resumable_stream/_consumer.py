@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -131,10 +132,13 @@ class StreamConsumer:
             StreamNotFound, EventIDError, LogUnavailable: as `events`, before the first frame.
         """
         async with await self.attach(stream_id, after=last_event_id, wait=wait) as viewer:
-            async for span in spans(viewer, dialect, keep_alive=keep_alive, max_age=max_age):
-                if span is IDLE:
-                    yield KEEP_ALIVE
-                else:
+            clock = asyncio.get_running_loop().time
+            pace = Pace(clock(), keep_alive, max_age)
+            while clock() < pace.retire and (span := await viewer.advance(pace.deadline)) is not None:
+                piece = pace.piece(clock(), span, dialect)
+                if piece is KEEP_ALIVE:
+                    yield piece
+                elif piece:
                     for one in span.frames(dialect):
                         if one:
                             yield one
@@ -171,22 +175,32 @@ def parse_cursor(value: EventID | str | None) -> EventID | None:
     return None if value is None or value == "" else EventID.parse(value)
 
 
-async def spans(
-    viewer: Viewer, dialect: Dialect, *, keep_alive: float, max_age: float | None
-) -> AsyncGenerator[Span, None]:
-    """What a viewer sees in a dialect, with `IDLE` where a keep-alive is due, until the end or the age."""
-    loop = asyncio.get_running_loop()
-    age = None if max_age is None else max_age * random.uniform(0.8, 1.0)  # noqa: S311 - spreads load, guards nothing
-    retire = float("inf") if age is None else loop.time() + age
-    due = loop.time() + keep_alive
-    while loop.time() < retire:
-        span = await viewer.advance(min(due, retire))
-        if span is None:
-            return
-        if span is not IDLE and span.joined(dialect):
-            yield span
-        elif due <= loop.time() < retire:  # nothing to be seen for long, whether or not something happened
-            yield IDLE
-        else:
-            continue
-        due = loop.time() + keep_alive
+class Pace:
+    """When a reader who sees nothing is due a sign of life, and when a connection has lasted long enough.
+
+    Attributes:
+        retire: when the connection should end, in loop time.
+    """
+
+    __slots__ = ("_due", "_keep_alive", "retire")
+
+    def __init__(self, now: float, keep_alive: float, max_age: float | None) -> None:
+        age = math.inf if max_age is None else max_age * random.uniform(0.8, 1.0)  # noqa: S311 - spreads load, guards nothing
+        self.retire = now + age
+        self._keep_alive = keep_alive
+        self._due = now + keep_alive
+
+    @property
+    def deadline(self) -> float:
+        """Until when the reader may wait for events."""
+        return min(self._due, self.retire)
+
+    def piece(self, now: float, span: Span, dialect: Dialect) -> bytes:
+        """What to send for what came: its frames, a keep-alive where nothing could be seen for long, or nothing."""
+        piece = b"" if span is IDLE else span.joined(dialect)
+        if not piece:
+            if now < self._due or now >= self.retire:
+                return b""
+            piece = KEEP_ALIVE
+        self._due = now + self._keep_alive
+        return piece

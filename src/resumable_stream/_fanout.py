@@ -9,26 +9,25 @@ again, a page at a time, and viewers who need the same page share it.
 from __future__ import annotations
 
 import asyncio
-import bisect
 import logging
 from typing import Final
 
 import anyio
 
+from ._entries import Entries
 from ._errors import ConsumerClosed, LogUnavailable, StreamNotFound
 from ._events import END, EventID, Status, StreamEvent
 from ._links import backoff
 from ._log import SWEEP, Log, Names, Peek, parse_message
 from ._segment import Segment, cost_of
+from ._waking import Alarm
+from ._window import Window
 
 logger: Final = logging.getLogger("resumable_stream")
 
-WINDOW_BYTES: Final = 8 * 1024 * 1024
 PAGE: Final = 1000
 FIRST_PAGE: Final = 100
 PAGE_BYTES: Final = 1024 * 1024
-SEGMENT: Final = 512
-SEGMENT_BYTES: Final = 256 * 1024
 COLD_PAGES: Final = 8
 LINGER: Final = 5.0
 ATTACH_TIMEOUT: Final = 1.9
@@ -38,6 +37,7 @@ class Feed:
     """One stream, followed for as long as somebody watches it and a little longer.
 
     Attributes:
+        window: the newest events.
         epoch: grows when what was delivered turned out not to be in the log any more; viewers start over.
         head: the last event that is known; ``None`` before the first.
         final: an end that stands in no log, for a stream that vanished before it had one.
@@ -61,13 +61,12 @@ class Feed:
         self.ready = asyncio.Event()
         self._log = log
         self._start = start
-        self._segments: list[Segment] = []
-        self._cost = 0
+        self.window = Window()
         self._page = FIRST_PAGE
-        self._cold: dict[int, asyncio.Task[Segment]] = {}
-        self._pages: set[asyncio.Task[Segment]] = set()
+        self._cold: dict[int, asyncio.Task[Segment | None]] = {}
+        self._pages: set[asyncio.Task[Segment | None]] = set()
         self._asked: list[asyncio.Future[None]] = []
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._waiters: set[asyncio.Future[bool]] = set()
         self._kick = asyncio.Event()
         self._subscribed = asyncio.Event()
         self._complete = False
@@ -84,35 +83,21 @@ class Feed:
     @property
     def first(self) -> int:
         """The sequence number of the first event in the window; of the one to come when it is empty."""
-        if self._segments:
-            return self._segments[0].first
+        if (first := self.window.first) is not None:
+            return first
         return self.head.sequence + 1 if self.head is not None else 1
 
-    def find(self, sequence: int) -> Segment | None:
-        """The segment of the window that has an event."""
-        segments = self._segments
-        if not segments or sequence >= segments[-1].next or sequence < segments[0].first:
-            return None
-        if sequence >= segments[-1].first:
-            return segments[-1]
-        return segments[bisect.bisect_right(segments, sequence, key=lambda s: s.first) - 1]
-
-    async def wait(self, deadline: float | None) -> bool:
+    async def wait(self, alarm: Alarm, deadline: float | None) -> bool:
         """Wait until there is something new; ``False`` when the deadline (in loop time) came first."""
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[None] = loop.create_future()
+        waiter = alarm.set(deadline)
         self._waiters.add(waiter)
-        timer = loop.call_at(deadline, _resolve, waiter) if deadline is not None else None
         try:
-            await waiter
+            return await waiter
         finally:
             self._waiters.discard(waiter)
-            if timer is not None:
-                timer.cancel()
-        return deadline is None or loop.time() < deadline
 
-    async def page(self, position: int, cursor: EventID | None) -> Segment:
-        """The events after a position that the window has left, from the log; may be empty.
+    async def page(self, position: int, cursor: EventID | None) -> Segment | None:
+        """The events after a position that the window has left, from the log; ``None`` when there are none.
 
         Raises:
             LogUnavailable: Redis cannot be reached.
@@ -169,8 +154,8 @@ class Feed:
 
     def _delivered(self, cursor: EventID) -> bool:
         """Whether the cursor is in the window: it may be newer than the last look at the log."""
-        segment = self.find(cursor.sequence)
-        return segment is not None and segment.events[cursor.sequence - segment.first].id == cursor
+        segment = self.window.find(cursor.sequence)
+        return segment is not None and segment.entries.generation == cursor.generation
 
     def kick(self) -> None:
         """Have the log looked at soon."""
@@ -186,20 +171,20 @@ class Feed:
     def on_message(self, payload: bytes) -> None:
         """Take the events when they are exactly what comes next, else look at the log."""
         try:
-            events = parse_message(payload)
+            entries = parse_message(payload)
         except Exception:  # noqa: BLE001 - whatever a stranger may have published: the log knows better
-            events = None
-        if not events or self.peek is None or not self.ready.is_set():
+            entries = None
+        if not entries or self.peek is None or not self.ready.is_set():
             self.kick()
             return
         head = self.head.sequence if self.head is not None else 0
-        first, last = events[0].id, events[-1].id
-        if first is None or last is None or last.sequence <= head:
+        if entries.first + len(entries) - 1 <= head:
             return
-        if first.generation != self.peek.generation or first.sequence > head + 1:
+        if entries.generation != self.peek.generation or entries.first > head + 1:
             self.kick()
             return
-        self._append(events[head + 1 - first.sequence :])
+        if (news := entries.after(head)) is not None:
+            self._append(news)
 
     # Following.
 
@@ -208,8 +193,10 @@ class Feed:
             await self._subscribed.wait()
         attempt = 0
         while self.failure is None and not self.vanished:
+            kicked = self._kick.is_set()
             self._kick.clear()
             asked, self._asked = self._asked, []
+            before = self._outlook()
             failure: LogUnavailable | None = None
             pause: float | None = None
             try:
@@ -231,11 +218,16 @@ class Feed:
             finally:
                 for future in asked:
                     _settle(future, failure)
-            self._notify()
+            if kicked or self._outlook() != before:  # what a look by the clock finds is news most rarely
+                self._notify()
             if self.failure is None and not self.vanished:
                 with anyio.move_on_after(pause):
                     await self._kick.wait()
         self._unsubscribe()
+
+    def _outlook(self) -> tuple[object, ...]:
+        """All that somebody who waits may be waiting for, but events: those tell of themselves."""
+        return self.ready.is_set(), self.epoch, self.missing, self.vanished, self.ended, self.failure
 
     async def _sync(self) -> float | None:
         """Bring the window up to the log's head.
@@ -268,16 +260,16 @@ class Feed:
             return await self._log.bury(self.names) or 0.0
         return min(SWEEP, peek.lease_left + 0.02)
 
-    async def _read(self, cursor: EventID | None) -> list[StreamEvent]:
+    async def _read(self, cursor: EventID | None) -> list[Entries]:
         """A page of what this feed knows of: nothing of a claim that it has not looked at yet."""
         page = await self._log.read(self.names, after=cursor, count=self._page)
         if page:
-            size = sum(map(cost_of, page)) / len(page)
+            size = sum(map(cost_of, page)) / sum(map(len, page))
             self._page = max(1, min(PAGE, int(PAGE_BYTES / size)))
         newest = self.peek.generation if self.peek is not None else 0
-        if page and newest and page[-1].id is not None and page[-1].id.generation > newest:
+        if page and newest and page[-1].generation > newest:
             self.kick()
-            page = [event for event in page if event.id is not None and event.id.generation <= newest]
+            page = [entries for entries in page if entries.generation <= newest]
         return page
 
     def _vanished(self, *, known: bool) -> float | None:
@@ -294,47 +286,37 @@ class Feed:
         self.epoch += 1
         self.head = self._start = None
         self._complete = False
-        self._forget()
+        self.window.forget()
         self._cold.clear()
 
-    def _take(self, page: list[StreamEvent]) -> None:
+    def _take(self, page: list[Entries]) -> None:
         """Add a page of the log. Where events are missing in it the window starts anew: viewers see a gap there."""
-        run: list[StreamEvent] = []
-        for event in page:
-            if event.id is None or (self.head is not None and event.id <= self.head):
+        for entries in page:
+            if self.head is not None and entries.last <= self.head:
                 continue
-            before = run[-1].id if run else self.head
-            if event.id.sequence != (before.sequence + 1 if before is not None else 1):
-                if run:
-                    self._append(run)
-                run = []
-                self._forget()
-            run.append(event)
-        if run:
-            self._append(run)
+            # The two can overlap: notifications come in while a page is on its way.
+            head = self.head.sequence if self.head is not None else 0
+            news = (
+                entries.after(head) if self.head is not None and entries.generation == self.head.generation else entries
+            )
+            if news is None:
+                continue
+            if news.first != head + 1:
+                self.window.forget()
+            self._append(news)
 
-    def _append(self, events: list[StreamEvent]) -> None:
-        """Add the events that follow the head."""
-        for event in events:
-            tail = self._segments[-1] if self._segments else None
-            if tail is None or len(tail.events) >= SEGMENT or tail.cost >= SEGMENT_BYTES:
-                tail = Segment(event.id.sequence if event.id is not None else 0)
-                self._segments.append(tail)
-            self._cost += tail.add(event)
-        self.head = events[-1].id
-        self._complete = events[-1].terminal
-        while len(self._segments) > 1 and self._cost > WINDOW_BYTES:
-            self._cost -= self._segments.pop(0).cost
+    def _append(self, entries: Entries) -> None:
+        """Add the entries that follow the head."""
+        self.head = entries.last
+        self._complete = entries.terminal
+        self.window.append(entries)
         self._notify()
-
-    def _forget(self) -> None:
-        self._segments.clear()
-        self._cost = 0
 
     def _notify(self) -> None:
         waiters, self._waiters = self._waiters, set()
         for waiter in waiters:
-            _resolve(waiter)
+            if not waiter.done():
+                waiter.set_result(True)
 
     def _fail(self, exc: Exception) -> None:
         self.failure = exc
@@ -342,17 +324,10 @@ class Feed:
         self._unsubscribe()
         self._notify()
 
-    async def _read_page(self, cursor: EventID | None) -> Segment:
-        segment = Segment(0)
-        for event in await self._read(cursor):
-            if event.id is None:
-                continue
-            if not segment.events:
-                segment.first = event.id.sequence
-            elif event.id.sequence != segment.next:
-                break  # a hole: only what is before it belongs together
-            segment.add(event)
-        return segment
+    async def _read_page(self, cursor: EventID | None) -> Segment | None:
+        """What follows a cursor, as far as it belongs together: up to a hole or another claim."""
+        page = await self._read(cursor)
+        return Segment(page[0]) if page else None
 
     async def aclose(self) -> None:
         """Stop following. Viewers that are still waiting get `ConsumerClosed`."""
@@ -367,11 +342,11 @@ class Feed:
         await asyncio.wait(tasks)
 
 
-def _worth_keeping(task: asyncio.Task[Segment]) -> bool:
+def _worth_keeping(task: asyncio.Task[Segment | None]) -> bool:
     """Whether a page that is being read, or was, may serve other viewers."""
     if not task.done():
         return True
-    return not task.cancelled() and task.exception() is None and bool(task.result().events)
+    return not task.cancelled() and task.exception() is None and task.result() is not None
 
 
 def _settle(future: asyncio.Future[None], failure: LogUnavailable | None) -> None:
@@ -383,8 +358,3 @@ def _settle(future: asyncio.Future[None], failure: LogUnavailable | None) -> Non
         error = LogUnavailable("Redis cannot be reached")
         error.__cause__ = failure
         future.set_exception(error)
-
-
-def _resolve(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)

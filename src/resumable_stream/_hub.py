@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
@@ -13,9 +14,10 @@ from ._events import END, GAP, RESET, EventID, Status, StreamEvent
 from ._fanout import ATTACH_TIMEOUT, LINGER, Feed
 from ._links import backoff
 from ._log import Log
-from ._segment import Span
+from ._segment import Notice, Segment, Span
+from ._waking import Alarm, Bells
 
-IDLE: Final = Span.of()
+IDLE: Final = Notice()
 """What a viewer gets when its deadline came before anything else."""
 
 
@@ -26,14 +28,19 @@ class Viewer:
         nothing_to_send: whether, when it was made, the stream had ended and the reader had all of it.
     """
 
+    __slots__ = (
+        "_alarm", "_bell", "_done", "_epoch", "_feed", "_generation", "_hub", "_position", "_reset", "nothing_to_send",
+    )  # fmt: skip
+
     def __init__(self, hub: Hub, feed: Feed, after: EventID | None, *, placed: bool) -> None:
         self._hub = hub
         self._feed = feed
         self._epoch = feed.epoch
-        self._cursor = after if placed else None
-        self._position = after.sequence if after is not None and placed else 0
+        self._generation, self._position = after if after is not None and placed else (0, 0)
         self._reset = not placed
         self._done = False
+        self._alarm = Alarm()
+        self._bell: tuple[asyncio.Event, Callable[[], object]] | None = None
         self.nothing_to_send = placed and after is not None and feed.final is None and feed.ended and after == feed.head
 
     async def __aenter__(self) -> Self:
@@ -42,7 +49,36 @@ class Viewer:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
+        self._alarm.cancel()
+        if self._bell is not None:
+            self._hub.bells.discard(*self._bell)
         self._hub.detach(self._feed)
+
+    def when_set(self, event: asyncio.Event, callback: Callable[[], object]) -> None:
+        """Have a function called when the event is set, while the viewer is open; one for a viewer."""
+        self._bell = (event, callback)
+        self._hub.bells.add(event, callback)
+
+    @property
+    def _cursor(self) -> EventID | None:
+        return EventID(self._generation, self._position) if self._position else None
+
+    def take(self) -> Span | None:
+        """Move past all that is at hand and neighbouring; ``None`` when only `advance` can tell what comes next."""
+        feed = self._feed
+        if self._epoch != feed.epoch or self._reset or self._done:
+            return None
+        segment = feed.window.find(self._position + 1)
+        return self._pass(segment) if segment is not None else None
+
+    def _pass(self, segment: Segment) -> Span:
+        """Move to the end of a segment that has the next event."""
+        first = segment.first
+        span = Span(segment, self._position + 1 - first, segment.next - first)
+        self._position = segment.next - 1
+        self._generation = segment.entries.generation
+        self._done = segment.terminal
+        return span
 
     async def advance(self, deadline: float | None = None) -> Span | None:
         """Wait for what comes next and move past it.
@@ -57,65 +93,60 @@ class Viewer:
         attempt = 0
         while not self._done:
             if self._reset or self._epoch != feed.epoch:
-                self._reset, self._epoch, self._position, self._cursor = False, feed.epoch, 0, None
-                return Span.of(StreamEvent(RESET))
+                self._reset, self._epoch, self._position = False, feed.epoch, 0
+                return Notice(StreamEvent(RESET))
             sequence = self._position + 1
-            segment = feed.find(sequence)
+            segment = feed.window.find(sequence)
             if segment is None and sequence < feed.first:
                 try:
                     segment = await feed.page(self._position, self._cursor)
                 except LogUnavailable:
                     pause = asyncio.get_running_loop().time() + backoff(attempt)
                     attempt += 1
-                    await feed.wait(pause if deadline is None else min(pause, deadline))
+                    await feed.wait(self._alarm, pause if deadline is None else min(pause, deadline))
                     if deadline is not None and asyncio.get_running_loop().time() >= deadline:
                         return IDLE
                     continue
                 if self._epoch != feed.epoch:
                     continue
-                if segment.events and segment.first > sequence:
-                    return self._skip_to(segment.first, segment.events[0])
-                if not segment.events and feed.final is None:
+                if segment is not None and segment.first > sequence:
+                    return self._skip_to(segment)
+                if segment is None and feed.final is None:
                     if feed.vanished:
                         return self._after_the_log()
                     feed.kick()
-                    segment = None
-            if segment is not None and segment.events:
-                span = Span(segment, sequence - segment.first, len(segment.events))
-                self._position = segment.next - 1
-                self._cursor = segment.events[-1].id
-                self._done = segment.events[-1].terminal
-                return span
+            if segment is not None:
+                return self._pass(segment)
             if feed.final is not None:
                 self._done = True
-                return Span.of(feed.final)
+                return Notice(feed.final)
             if feed.ended and feed.head is not None and self._position >= feed.head.sequence:
                 break
             _raise_failure(feed)
-            if not await feed.wait(deadline):
+            if not await feed.wait(self._alarm, deadline):
                 return IDLE
         return None
 
     def _after_the_log(self) -> Span:
         """What a viewer gets whose next event went away with the log: the window behind a gap, or an end."""
-        segment = self._feed.find(self._feed.first)
+        segment = self._feed.window.find(self._feed.first)
         if segment is not None:
-            return self._skip_to(segment.first, segment.events[0])
+            return self._skip_to(segment)
         self._done = True
-        return Span.of(StreamEvent(END, {"status": Status.LOST.value}))
+        return Notice(StreamEvent(END, {"status": Status.LOST.value}))
 
-    def _skip_to(self, first: int, event: StreamEvent) -> Span:
-        missed = first - 1 - self._position
-        self._position = first - 1
-        if event.id is not None:
-            self._cursor = EventID(event.id.generation, first - 1)
-        return Span.of(StreamEvent(GAP, {"missed": missed}))
+    def _skip_to(self, segment: Segment) -> Span:
+        missed = segment.first - 1 - self._position
+        self._position = segment.first - 1
+        self._generation = segment.entries.generation
+        return Notice(StreamEvent(GAP, {"missed": missed}))
 
 
 class Hub:
     """The feeds of a process. A feed outlives its last viewer by a few seconds, for those who come back."""
 
     def __init__(self, log: Log) -> None:
+        self.bells = Bells()
         self._log = log
         self._feeds: dict[str, Feed] = {}
         self._lingering: dict[Feed, asyncio.TimerHandle] = {}
@@ -141,6 +172,7 @@ class Hub:
         if feed is None:
             feed = self._feeds[stream_id] = Feed(self._log, stream_id, after)
         feed.viewers += 1
+        alarm = Alarm()
         patience = asyncio.get_running_loop().time() + wait
         feed.patience = max(feed.patience, patience)
         if (timer := self._lingering.pop(feed, None)) is not None:
@@ -152,7 +184,7 @@ class Hub:
                     raise StreamNotFound(stream_id, "there is no such stream")
                 if now >= patience + ATTACH_TIMEOUT:
                     raise LogUnavailable("Redis did not answer in time")
-                await feed.wait(patience if feed.missing else patience + ATTACH_TIMEOUT)
+                await feed.wait(alarm, patience if feed.missing else patience + ATTACH_TIMEOUT)
             _raise_failure(feed)
             placed = after is None or await feed.places(after)
             _raise_failure(feed)
@@ -160,6 +192,8 @@ class Hub:
         except BaseException:
             self.detach(feed)
             raise
+        finally:
+            alarm.cancel()
 
     def detach(self, feed: Feed) -> None:
         """One viewer less."""

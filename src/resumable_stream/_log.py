@@ -19,6 +19,7 @@ import hiredis
 from redis.asyncio import Redis
 
 from . import _scripts
+from ._entries import Entries
 from ._errors import LogUnavailable, StreamExists
 from ._events import EventID, Status, StreamEvent, check_stream_id, unpack
 from ._links import CommandLink, Listener, ServerError, Subscriber, bulk, pack
@@ -204,16 +205,16 @@ class Log:
         outcome = reply[0].decode()
         return Appended(outcome, stop=bool(reply[1]) if outcome == "ok" else False)
 
-    async def read(self, names: Names, *, after: EventID | None, count: int) -> list[StreamEvent]:
-        """The next events after a cursor, at most ``count``; from the first event there is when it is ``None``."""
+    async def read(self, names: Names, *, after: EventID | None, count: int) -> list[Entries]:
+        """The next events after a cursor, at most ``count``; from the first event there is when it is ``None``.
+
+        Raises:
+            LogUnavailable: Redis cannot be reached.
+            ValueError: what is there was not written by this library.
+        """
         start = b"-" if after is None else b"(" + str(after).encode()
         reply = await self._call(pack(b"XRANGE", names.log, start, b"+", b"COUNT", b"%d" % count))
-        events = []
-        for key, fields in reply:
-            generation, _, sequence = key.partition(b"-")
-            event_id = EventID(int(generation), int(sequence))
-            events.append(unpack(fields[0], fields[1], event_id))
-        return events
+        return _grouped(reply)
 
     async def holds(self, names: Names, event_id: EventID) -> bool:
         """Whether the log has the very entry."""
@@ -300,15 +301,37 @@ def _parse_starts(text: bytes) -> tuple[tuple[int, int], ...]:
     return tuple((int(generation), int(start)) for generation, start in pairs)
 
 
-def parse_message(payload: bytes) -> list[StreamEvent] | None:
-    """The events that a notification carries; ``None`` when it only says to look at the log."""
+def _grouped(reply: list[Any]) -> list[Entries]:
+    """What XRANGE answered, cut where a number is missing or another claim begins."""
+    groups: list[Entries] = []
+    generation, first, due = b"", 0, -1
+    fields: list[bytes] = []
+    values: list[bytes] = []
+    for key, pair in reply:
+        head, _, tail = key.partition(b"-")
+        sequence = int(tail)
+        if sequence != due or head != generation:
+            if fields:
+                groups.append(Entries.parse(int(generation), first, fields, values))
+            generation, first, fields, values = head, sequence, [], []
+        due = sequence + 1
+        fields.append(pair[0])
+        values.append(pair[1])
+    if fields:
+        groups.append(Entries.parse(int(generation), first, fields, values))
+    return groups
+
+
+def parse_message(payload: bytes) -> Entries | None:
+    """The entries that a notification carries; ``None`` when it only says to look at the log.
+
+    Raises:
+        Exception: somebody else published it; what is raised depends on what it is.
+    """
     if payload == POKE:
         return None
     reader = hiredis.Reader()
     reader.feed(payload)
     parts = reader.gets()
     first = EventID.parse(parts[0])
-    return [
-        unpack(parts[i], parts[i + 1], EventID(first.generation, first.sequence + i // 2))
-        for i in range(1, len(parts), 2)
-    ]
+    return Entries.parse(first.generation, first.sequence, parts[1::2], parts[2::2])

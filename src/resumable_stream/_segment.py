@@ -2,63 +2,92 @@
 
 from __future__ import annotations
 
-import json
 from typing import Final
 
+from ._entries import Entries
 from ._events import StreamEvent
+from ._frames import encode
 from ._sse import Dialect
 
-EVENT_OVERHEAD: Final = 300
-"""Bytes that one event is reckoned to cost beside its data, with its frame."""
+SEGMENT: Final = 512
+"""Entries that a segment takes at most: what a viewer gets in one piece."""
+
+SEGMENT_BYTES: Final = 256 * 1024
+"""What a segment may cost, unless one entry alone is larger."""
+
+ENTRY_OVERHEAD: Final = 200
+"""Bytes that one entry is reckoned to cost beside its data, with its frame."""
 
 
-def cost_of(event: StreamEvent) -> int:
-    """About how many bytes an event and its frame take in memory."""
-    data = event.data
-    length = len(data) if isinstance(data, str) else len(json.dumps(data))
-    return EVENT_OVERHEAD + 2 * length
+def cost_of(entries: Entries) -> int:
+    """About how many bytes entries and their frames take in memory."""
+    return ENTRY_OVERHEAD * len(entries.values) + 2 * sum(map(len, entries.values))
 
 
 class Segment:
-    """Events with dense sequence numbers. Grows at its end; each event is encoded once per dialect.
+    """Entries of one claim with dense sequence numbers. Grows at its end; each is encoded once per dialect.
 
     Attributes:
+        entries: what it holds.
         first: the sequence number of the first event.
+        next: the sequence number after the last event.
         cost: about how many bytes it holds.
+        terminal: whether its last event ends the stream.
     """
 
-    __slots__ = ("_frames", "_joined", "cost", "events", "first")
+    __slots__ = ("_events", "_frames", "_joined", "cost", "entries", "first", "next", "terminal")
 
-    def __init__(self, first: int) -> None:
-        self.first = first
-        self.events: list[StreamEvent] = []
-        self.cost = 0
+    def __init__(self, entries: Entries) -> None:
+        self.entries = entries
+        self.first = entries.first
+        self.next = entries.first + len(entries.values)
+        self.cost = cost_of(entries)
+        self.terminal = entries.terminal
+        self._events: list[StreamEvent] = []
         self._frames: dict[Dialect, list[bytes]] = {}
         self._joined: tuple[Dialect | None, int, int, bytes] = (None, 0, 0, b"")
 
-    @property
-    def next(self) -> int:
-        """The sequence number after the last event."""
-        return self.first + len(self.events)
+    def takes(self, more: Entries) -> bool:
+        """Whether the entries that follow may be added here."""
+        mine = self.entries
+        return (
+            mine.generation == more.generation
+            and len(mine.values) + len(more.values) <= SEGMENT
+            and self.cost + cost_of(more) <= SEGMENT_BYTES
+        )
 
-    def add(self, event: StreamEvent) -> int:
-        """Add the event that follows. Returns what it costs."""
-        cost = cost_of(event)
-        self.events.append(event)
+    def extend(self, more: Entries) -> int:
+        """Add the entries that follow, of the same claim. Returns what they cost."""
+        mine = self.entries
+        size = len(mine.values)
+        mine.values += more.values
+        for place, event in more.events.items():
+            mine.events[size + place] = event
+        cost = cost_of(more)
+        self.next += len(more.values)
         self.cost += cost
+        self.terminal = more.terminal
         return cost
 
+    def events(self, start: int, stop: int) -> list[StreamEvent]:
+        """The events at these places."""
+        made = self._events
+        made += map(self.entries.event, range(len(made), stop))
+        return made[start:stop]
+
     def frames(self, dialect: Dialect, start: int, stop: int) -> list[bytes]:
-        """The frames of the events at these indices; those that the dialect leaves out are empty."""
-        made = self._frames.setdefault(dialect, [])
+        """The frames of the events at these places; those that the dialect leaves out are empty."""
+        made = self._frames.get(dialect)
+        if made is None:
+            made = self._frames[dialect] = []
         if len(made) < stop:
-            made += [dialect.encode(event) for event in self.events[len(made) : stop]]
+            made += encode(dialect, self.entries, len(made), stop)
         return made[start:stop]
 
     def joined(self, dialect: Dialect, start: int, stop: int) -> bytes:
         """The same frames in one piece. Viewers who read at the same pace share it."""
         known, known_start, known_stop, piece = self._joined
-        if known != dialect or known_start != start or known_stop != stop:
+        if known_start != start or known_stop != stop or known != dialect:
             piece = b"".join(self.frames(dialect, start, stop))
             self._joined = (dialect, start, stop, piece)
         return piece
@@ -67,29 +96,50 @@ class Segment:
 class Span:
     """What a viewer reads next: a part of a segment."""
 
-    __slots__ = ("segment", "start", "stop")
+    __slots__ = ("_segment", "_start", "_stop")
 
     def __init__(self, segment: Segment, start: int, stop: int) -> None:
-        self.segment = segment
-        self.start = start
-        self.stop = stop
+        self._segment = segment
+        self._start = start
+        self._stop = stop
 
-    @classmethod
-    def of(cls, *events: StreamEvent) -> Span:
-        """A span of events that stand in no log."""
-        segment = Segment(0)
-        segment.events = list(events)
-        return cls(segment, 0, len(events))
+    def __len__(self) -> int:
+        return self._stop - self._start
 
     @property
     def events(self) -> list[StreamEvent]:
         """The events, in order."""
-        return self.segment.events[self.start : self.stop]
+        return self._segment.events(self._start, self._stop)
 
     def frames(self, dialect: Dialect) -> list[bytes]:
         """A frame for each event; empty ones for what the dialect leaves out."""
-        return self.segment.frames(dialect, self.start, self.stop)
+        return self._segment.frames(dialect, self._start, self._stop)
 
     def joined(self, dialect: Dialect) -> bytes:
         """All the frames in one piece."""
-        return self.segment.joined(dialect, self.start, self.stop)
+        return self._segment.joined(dialect, self._start, self._stop)
+
+
+class Notice(Span):
+    """What a viewer is told that stands in no log."""
+
+    __slots__ = ("_told",)
+
+    def __init__(self, *events: StreamEvent) -> None:
+        self._told = events
+
+    def __len__(self) -> int:
+        return len(self._told)
+
+    @property
+    def events(self) -> list[StreamEvent]:
+        """The events, in order."""
+        return list(self._told)
+
+    def frames(self, dialect: Dialect) -> list[bytes]:
+        """A frame for each event."""
+        return [dialect.encode(event) for event in self._told]
+
+    def joined(self, dialect: Dialect) -> bytes:
+        """All the frames in one piece."""
+        return b"".join(self.frames(dialect))

@@ -11,10 +11,11 @@ from urllib.parse import parse_qs
 
 import anyio
 
-from ._consumer import KEEP_ALIVE_INTERVAL, StreamConsumer, spans
+from ._consumer import KEEP_ALIVE_INTERVAL, Pace, StreamConsumer
 from ._errors import ConsumerClosed, EventIDError, LogUnavailable, StreamIDError, StreamNotFound
 from ._events import EventID
 from ._hub import IDLE, Viewer
+from ._segment import Span
 from ._sse import EVENT_SOURCE, HEADERS, KEEP_ALIVE, Dialect, retry_line
 
 Scope = MutableMapping[str, Any]
@@ -103,48 +104,104 @@ class EventStreamResponse:
     async def _stream(self, viewer: Viewer, receive: Receive, send: Send) -> None:
         """Send until the end, the age, or the client's leaving, which only ``receive`` tells."""
         await _start(send, 200, self._headers)
-        scope = anyio.CancelScope()
+        guard = _Guard(self._send_timeout)
         left = asyncio.create_task(_disconnected(receive), name="resumable_stream disconnect")
-        watchers = [left]
+        left.add_done_callback(guard.on_left)
         if self._closing is not None:
-            watchers.append(asyncio.create_task(_set(self._closing), name="resumable_stream closing"))
-        for watcher in watchers:
-            watcher.add_done_callback(lambda _: scope.cancel())
+            viewer.when_set(self._closing, guard.on_closing)
         try:
-            with scope:
-                await self._write(viewer, send)
-            gone = left.done()
+            async with guard.limit:
+                await self._write(viewer, send, guard)
         except ConsumerClosed:
-            gone = False  # the process is about to end: the client comes back elsewhere
-        except (TimeoutError, OSError):
-            gone = True  # the client takes nothing: the server closes what is left
+            pass  # the process is about to end: the client comes back elsewhere
+        except TimeoutError:
+            if guard.open:  # it was the server's, not ours
+                guard.gone = True
+        except OSError:
+            guard.gone = True  # the client takes nothing: the server closes what is left
         finally:
-            with anyio.CancelScope(shield=True):
-                for watcher in watchers:
-                    watcher.cancel()
-                await asyncio.wait(watchers)
-        if not gone:
+            guard.close()
+            if not left.done():
+                left.cancel()
+                with anyio.CancelScope(shield=True):
+                    await asyncio.wait([left])
+        if not guard.gone:
             with contextlib.suppress(OSError), anyio.move_on_after(self._send_timeout):
                 await send({"type": "http.response.body", "body": b""})
 
-    async def _write(self, viewer: Viewer, send: Send) -> None:
+    async def _write(self, viewer: Viewer, send: Send, guard: _Guard) -> None:
+        clock = asyncio.get_running_loop().time
+        dialect = self._dialect
+        now = clock()
+        pace = Pace(now, self._keep_alive, self._max_age)
         # Headers may stay with the server until there is a body, and the first token may be a while.
-        await self._send(send, KEEP_ALIVE)
-        prefix = retry_line()
-        async with contextlib.aclosing(
-            spans(viewer, self._dialect, keep_alive=self._keep_alive, max_age=self._max_age)
-        ) as parts:
-            async for span in parts:
-                piece = KEEP_ALIVE if span is IDLE else span.joined(self._dialect)
-                if prefix and span is not IDLE:
-                    piece, prefix = prefix + piece, b""
-                await self._send(send, piece)
-                if span.stop - span.start > FAIR:
-                    await asyncio.sleep(0)  # a server may take it all without a pause; others want their turn
+        prefix, piece = retry_line(), KEEP_ALIVE
+        span: Span = IDLE
+        while guard.open:
+            guard.since = now
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            guard.since = 0.0
+            if len(span) > FAIR:
+                await asyncio.sleep(0)  # a server may take it all without a pause; others want their turn
+            piece = b""
+            while not piece:
+                if clock() >= pace.retire:
+                    return
+                if (news := viewer.take() or await viewer.advance(pace.deadline)) is None:
+                    return
+                span, now = news, clock()
+                piece = pace.piece(now, span, dialect)
+            if prefix and piece is not KEEP_ALIVE:
+                piece, prefix = prefix + piece, b""
 
-    async def _send(self, send: Send, body: bytes) -> None:
-        with anyio.fail_after(self._send_timeout):
-            await send({"type": "http.response.body", "body": body, "more_body": True})
+
+class _Guard:
+    """What ends a response from outside. One timer looks after all its writes: a timer for each would cost as much.
+
+    Attributes:
+        limit: its block ends with ``TimeoutError`` when the client has left, a write takes too long, or on closing.
+        since: when the write under way began, in loop time; 0 when there is none.
+        gone: whether there is nobody left to send to.
+        open: whether nothing has ended it yet.
+    """
+
+    __slots__ = ("_loop", "_patience", "_timer", "gone", "limit", "open", "since")
+
+    def __init__(self, patience: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._patience = patience
+        self.limit = asyncio.timeout(None)
+        self.since = 0.0
+        self.gone = False
+        self.open = True
+        self._timer = self._loop.call_later(patience, self._check)
+
+    def _check(self) -> None:
+        now = self._loop.time()
+        if self.since and now >= self.since + self._patience:
+            self._end(gone=True)
+        else:
+            # It rings at least once while a write waits, and then just when that has waited too long.
+            self._timer = self._loop.call_at((self.since or now) + self._patience, self._check)
+
+    def on_left(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            task.exception()  # a server whose `receive` fails has no client either
+            self._end(gone=True)
+
+    def on_closing(self) -> None:
+        self._end(gone=False)
+
+    def _end(self, *, gone: bool) -> None:
+        if self.open:
+            self.open = False
+            self.gone = gone
+            self.limit.reschedule(self._loop.time())
+
+    def close(self) -> None:
+        """Nothing can end it any more."""
+        self.open = False
+        self._timer.cancel()
 
 
 def cursor_of(scope: Scope) -> str:
@@ -159,10 +216,6 @@ def cursor_of(scope: Scope) -> str:
 async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def _set(event: asyncio.Event) -> None:
-    await event.wait()
 
 
 async def _start(send: Send, status: int, headers: list[tuple[bytes, bytes]]) -> None:

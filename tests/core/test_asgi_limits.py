@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from core.http_server import StreamApp, request, served
 from core.sse_parser import parse
 from core.streams import DEADLINE, drain, text_of
-from resumable_stream import StreamConsumer, StreamEvent, StreamProducer, _fanout
+from resumable_stream import StreamConsumer, StreamEvent, StreamProducer, _window
 from resumable_stream.asgi import EventStreamResponse, Scope
 from resumable_stream.testing import Gate, ScriptedSource, numbered
 from support import connections_of_this_process, wait_until
@@ -85,7 +85,7 @@ async def test_a_client_that_never_reads_is_cut_and_others_get_everything(
     redis: Redis, consumer: StreamConsumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its connection fills up, one write waits too long, and the response is given up."""
-    monkeypatch.setattr(_fanout, "WINDOW_BYTES", 1_000_000)
+    monkeypatch.setattr(_window, "WINDOW_BYTES", 1_000_000)
     app = StreamApp(consumer, send_timeout=0.3)
     gate = Gate()
     got: list[StreamEvent] = []

@@ -24,6 +24,7 @@ from resumable_stream import (
     StreamResult,
     _fanout,
     _hub,
+    _window,
 )
 from resumable_stream.testing import Gate, ScriptedSource, Step, numbered
 from support import wait_until
@@ -58,7 +59,7 @@ async def rest_of(viewer: _hub.Viewer) -> list[StreamEvent]:
 async def test_viewers_that_lag_together_share_the_pages_that_they_read_again(
     redis: Redis, redis_admin: SyncRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_fanout, "WINDOW_BYTES", 1)
+    monkeypatch.setattr(_window, "WINDOW_BYTES", 1)
     got: list[list[StreamEvent]] = []
 
     async def read(viewer: _hub.Viewer) -> None:
@@ -79,7 +80,7 @@ async def test_a_viewer_that_lags_waits_for_redis_and_goes_on(
     redis: Redis, valkey_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its page cannot be read now: it is kept alive, and has everything in the end."""
-    monkeypatch.setattr(_fanout, "WINDOW_BYTES", 1)
+    monkeypatch.setattr(_window, "WINDOW_BYTES", 1)
     with anyio.fail_after(DEADLINE):
         async with (
             faulty(valkey_url) as (proxy, client),
@@ -98,7 +99,7 @@ async def test_a_consumer_that_closes_tells_a_viewer_in_the_middle_of_a_page(
     redis: Redis, valkey_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is told, not cancelled: nobody has cancelled its task."""
-    monkeypatch.setattr(_fanout, "WINDOW_BYTES", 1)
+    monkeypatch.setattr(_window, "WINDOW_BYTES", 1)
     outcomes: list[type[BaseException]] = []
 
     async def read(viewer: _hub.Viewer) -> None:

@@ -34,6 +34,7 @@ from resumable_stream import (
     StreamNotFound,
     StreamProducer,
     _fanout,
+    _window,
 )
 from resumable_stream.testing import Gate, ScriptedSource, numbered
 from support import wait_until
@@ -75,7 +76,7 @@ async def test_a_hole_inside_the_log_is_a_gap(redis: Redis) -> None:
 
 async def test_trimming_under_a_reader_that_lags_is_a_gap(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     """The window has moved on and the log was trimmed meanwhile."""
-    monkeypatch.setattr(_fanout, "WINDOW_BYTES", 1)
+    monkeypatch.setattr(_window, "WINDOW_BYTES", 1)
     monkeypatch.setattr(_fanout, "COLD_PAGES", 0)  # nor does another reader leave what it has read
     async with StreamConsumer(redis) as consumer:
         gate = Gate()
@@ -240,7 +241,7 @@ async def test_a_finished_stream_that_vanishes_under_a_lagging_reader_is_a_gap(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It had not read to the end, its window is gone and so is the log: it is told, and does not wait."""
-    monkeypatch.setattr(_fanout, "WINDOW_BYTES", 1)
+    monkeypatch.setattr(_window, "WINDOW_BYTES", 1)
     monkeypatch.setattr(_fanout, "COLD_PAGES", 0)  # nor does another reader leave what it has read
     async with StreamConsumer(redis) as consumer:
         gate = Gate()

@@ -29,7 +29,9 @@ from resumable_stream import (
     _hub,
     _segment,
     _sse,
+    _window,
 )
+from resumable_stream._events import pack
 from resumable_stream.asgi import EventStreamResponse, Scope
 from resumable_stream.testing import ScriptedSource, Step
 from support import wait_until
@@ -128,9 +130,9 @@ async def test_who_does_not_wait_is_told_at_once_beside_a_reader_that_does(
 async def test_the_window_is_bounded_by_bytes_however_large_the_events_are(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_fanout, "WINDOW_BYTES", 1024 * 1024)
+    monkeypatch.setattr(_window, "WINDOW_BYTES", 1024 * 1024)
     event = StreamEvent("tool_result", {"content": "x" * 100_000})
-    cost = _segment.cost_of(event)
+    cost = _segment.ENTRY_OVERHEAD + 2 * len(pack(event)[1])
     async with (
         StreamConsumer(redis) as consumer,
         StreamProducer(redis) as producer,
@@ -142,15 +144,15 @@ async def test_the_window_is_bounded_by_bytes_however_large_the_events_are(
             await stream.send(event)
             await stream.flush()
         await wait_until(lambda: feed.head == stream.last_id)
-        assert all(segment.cost <= _fanout.SEGMENT_BYTES + cost for segment in feed._segments)
-        assert sum(segment.cost for segment in feed._segments) <= _fanout.WINDOW_BYTES
+        assert all(segment.cost <= _segment.SEGMENT_BYTES + cost for segment in feed.window.segments)
+        assert sum(segment.cost for segment in feed.window.segments) <= _window.WINDOW_BYTES
         assert feed.first > 1
         got: list[StreamEvent] = []
         with anyio.fail_after(DEADLINE):
             while len(got) < 20:
                 span = await viewer.advance()
                 assert span is not None
-                assert span.segment.cost <= _fanout.PAGE_BYTES + cost * _fanout.FIRST_PAGE
+                assert span._segment.cost <= _fanout.PAGE_BYTES + cost * _fanout.FIRST_PAGE
                 got += span.events
         assert is_dense(got)
         assert len(ids_of(got)) == 20
@@ -165,7 +167,7 @@ async def test_dialects_that_are_equal_share_their_frames(redis: Redis) -> None:
         ]
         assert len(set(pieces)) == 1
         assert consumer._hub is not None
-        (segment,) = consumer._hub._feeds["s"]._segments
+        (segment,) = consumer._hub._feeds["s"].window.segments
         assert list(segment._frames) == [JSON]
         async for _ in consumer.frames("s", dialect=_sse.EventSourceDialect()):
             pass

@@ -32,6 +32,8 @@ from resumable_stream import (
     StreamNotFound,
     StreamProducer,
     _fanout,
+    _segment,
+    _window,
 )
 from resumable_stream.testing import Gate, ScriptedSource, Step, numbered
 
@@ -180,7 +182,7 @@ async def test_readers_of_a_consumer_that_closes_are_told(redis: Redis) -> None:
 
 async def test_a_reader_that_stands_still_holds_nobody_up(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     """The window moves past it; when it goes on it reads the log, and has everything."""
-    monkeypatch.setattr(_fanout, "WINDOW_BYTES", 50_000)
+    monkeypatch.setattr(_window, "WINDOW_BYTES", 50_000)
     tokens = numbered(5000)
     fast: list[StreamEvent] = []
     async with StreamConsumer(redis) as consumer:
@@ -201,12 +203,12 @@ async def test_a_reader_that_stands_still_holds_nobody_up(redis: Redis, monkeypa
 async def test_memory_is_bounded_by_the_window_and_not_by_the_stream(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_fanout, "WINDOW_BYTES", 50_000)
+    monkeypatch.setattr(_window, "WINDOW_BYTES", 50_000)
     await StreamProducer(redis).run("s", ScriptedSource(["x" * 100] * 20_000))
     async with StreamConsumer(redis) as consumer, await consumer.attach("s") as viewer:
         feed = viewer._feed
         while (span := await viewer.advance()) is not None:
-            assert sum(segment.cost for segment in feed._segments) < 50_000 + 600 * _fanout.SEGMENT
+            assert sum(segment.cost for segment in feed.window.segments) < 50_000 + 600 * _segment.SEGMENT
             assert len(feed._cold) <= _fanout.COLD_PAGES
             assert len(span.events) <= _fanout.PAGE
 

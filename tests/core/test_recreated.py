@@ -19,6 +19,7 @@ from resumable_stream import (
     StreamProducer,
     _fanout,
     _hub,
+    _window,
 )
 from resumable_stream.testing import Gate, ScriptedSource, numbered
 from support import wait_until
@@ -89,7 +90,7 @@ async def test_a_reader_whose_page_is_of_the_new_stream_gets_an_end(
     producer: StreamProducer, valkey_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It lags behind the window, and nobody has told the feed yet when it reads the log again."""
-    monkeypatch.setattr(_fanout, "WINDOW_BYTES", 1)
+    monkeypatch.setattr(_window, "WINDOW_BYTES", 1)
     go_on, at_end = Gate(), Gate()
     async with (
         faulty(valkey_url) as (proxy, client),
