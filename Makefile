@@ -29,7 +29,7 @@ docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.dev
-	$(BIN)/python tests/benchmarks/core.py
+	@PYTHONPATH=tests $(BIN)/python -m benchmarks $(ARGS)
 
 setup: $(VENV)/.dev
 

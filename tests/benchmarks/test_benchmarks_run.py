@@ -1,0 +1,27 @@
+"""The benchmarks work: tiny counts, and nothing about how fast anything is."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.__main__ import SCENARIOS, measure
+from benchmarks.cases import HEAD, WAYS, Settings
+
+
+@pytest.fixture(scope="module")
+def settings(valkey_url: str) -> Settings:
+    return Settings(valkey_url, seconds=0.2, scale=0.01, warm=0.1, after=0.1)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_scenario_has_a_figure_in_each_of_its_rows(scenario: str, settings: Settings) -> None:
+    rows = measure([scenario], list(WAYS), 1, settings)
+    assert rows
+    for row in rows:
+        assert row.line().count("|") == HEAD.splitlines()[0].count("|")
+        assert row.cells, row.figure
+        for way, values in row.cells.items():
+            assert len(values) == 1, f"{row.figure}: nothing was measured for {way}"
+            assert values[0] >= 0, f"{row.figure}: {way}"
+        if row.target:
+            assert row.judged, f"{row.figure} has a target that is not judged"
