@@ -59,6 +59,15 @@ def test_a_wish_at_the_moment_of_the_start_ends_it_at_once() -> None:
     assert wish.requested
 
 
+def test_a_token_is_not_held_back_until_the_one_before_has_been_acknowledged() -> None:
+    """Nagle's algorithm: on a connection that is used again it costs the first token 40 ms, and each a round trip."""
+    with listening("127.0.0.1", 0) as listener:
+        client = socket.create_connection(listener.getsockname())
+        connection, _ = listener.accept()
+        with client, connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_an_address_for_every_interface_is_told_as_this_machine() -> None:
     with listening("0.0.0.0", 0) as listener:
         port = listener.getsockname()[1]

@@ -23,12 +23,14 @@ class StreamApp:
     Attributes:
         options: of `EventStreamResponse`; may be changed between requests.
         closing: what a server's shutdown sets.
+        responses: how many are under way.
     """
 
     def __init__(self, consumer: StreamConsumer, **options: Any) -> None:
         self._consumer = consumer
         self.options = options
         self.closing = asyncio.Event()
+        self.responses = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         options = dict(self.options)
@@ -37,7 +39,11 @@ class StreamApp:
             options["dialect"] = JSON
         stream_id = scope["path"].removeprefix("/")
         response = EventStreamResponse(self._consumer, stream_id, closing=self.closing, **options)
-        await response(scope, receive, send)
+        self.responses += 1
+        try:
+            await response(scope, receive, send)
+        finally:
+            self.responses -= 1
 
 
 class Served:
@@ -58,6 +64,7 @@ class Served:
 async def served(app: Any) -> AsyncIterator[Served]:
     """Run uvicorn in this loop."""
     listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)  # as where uvicorn opens the port itself
     port: int = listener.getsockname()[1]
     config = uvicorn.Config(app, lifespan="off", log_config=None, timeout_graceful_shutdown=2)
     server = uvicorn.Server(config)

@@ -26,6 +26,8 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
         listener = socket.create_server(address[:2], family=family, backlog=2048)
+        # For the connections, which inherit it: asyncio turns Nagle's algorithm off only where it made the listener.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             reason = f"port {port} of {host} is in use. Stop what listens there, or give another --port."

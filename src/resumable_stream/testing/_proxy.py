@@ -236,6 +236,7 @@ class _Link:
         self._links = links
         self.closed = False
         client.setblocking(False)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)  # asyncio does it for its own sockets only
         links.add(self)
 
     async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
