@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -62,6 +63,17 @@ async def connected(
         yield reader, writer
     finally:
         writer.transport.abort()
+
+
+async def test_the_proxy_holds_no_small_piece_back(proxy: FaultProxy) -> None:
+    """TCP_NODELAY on both sides: Nagle's algorithm and delayed ACKs together would make 40 ms of a round trip."""
+    async with connected(proxy) as (reader, writer):
+        writer.write(b"x")
+        assert await reader.read(1) == b"x"
+        (link,) = proxy._links
+        sockets = [one.get_extra_info("socket") for one in link._writers]
+        assert len(sockets) == 2
+        assert all(one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for one in sockets)
 
 
 async def test_bytes_pass_unharmed_both_ways_and_are_counted(proxy: FaultProxy) -> None:
