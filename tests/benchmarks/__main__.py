@@ -14,19 +14,29 @@ from pathlib import Path
 
 from redis import Redis
 
-from benchmarks import following
+from benchmarks import distance, following, idling, producing, replaying
 from benchmarks.cases import HEAD, OURS, WAYS, Case, Figures, Results, Row, Settings
 from resumable_stream.embedded import EmbeddedValkey
 
 KINDS: dict[str, Callable[[Case, Settings], Figures]] = {
     "follow": following.follow,
     "wake": following.wake,
+    "replay": replaying.replay,
+    "idle": idling.idle,
+    "produce": producing.produce,
+    "store": producing.store,
+    "travel": distance.travel,
 }
 
 SCENARIOS: dict[str, tuple[Callable[[], list[Case]], Callable[[Results], list[Row]]]] = {
+    "P1": (producing.p1_cases, producing.p1_rows),
     "P2": (following.p2_cases, following.p2_rows),
     "P3": (following.p3_cases, following.p3_rows),
     "P4": (following.p4_cases, following.p4_rows),
+    "P5": (replaying.p5_cases, replaying.p5_rows),
+    "P6": (idling.p6_cases, idling.p6_rows),
+    "P7": (producing.p7_cases, producing.p7_rows),
+    "P8": (distance.p8_cases, distance.p8_rows),
 }
 
 
@@ -59,7 +69,7 @@ def main() -> None:
     if unknown := [name for name in scenarios if name not in SCENARIOS]:
         parser.error(f"no such scenario: {', '.join(unknown)}")
     ways = [OURS] if options.profile else options.only.split(",")
-    maxclients = {"maxclients": "30000"}
+    maxclients = {"maxclients": "15000"}
     with EmbeddedValkey(binary=options.server, settings=maxclients) as valkey, Redis.from_url(valkey.url) as redis:
         settings = Settings(valkey.url, options.seconds, profile=options.profile)
         rows = measure(scenarios, ways, options.rounds, settings)

@@ -27,7 +27,6 @@ class Case:
         viewers: how many viewers each stream has; for ``replay`` how many read the one stream at once.
         rate: tokens a second and stream.
         count: how many tokens or events, where that is not the rate times the seconds.
-        variant: what else sets it apart.
     """
 
     kind: str
@@ -36,7 +35,6 @@ class Case:
     viewers: int = 1
     rate: float = 0.0
     count: int = 0
-    variant: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +80,16 @@ class Results:
 def ratios(values: list[float], base: list[float]) -> list[float]:
     """What was measured, in terms of what was measured beside it in the same round."""
     return [value / by if by else float("inf") for value, by in zip(values, base, strict=False)]
+
+
+def at_least(least: float) -> Callable[[float], bool]:
+    """Whether a value is as high as it should be."""
+    return lambda value: value >= least
+
+
+def at_most(most: float) -> Callable[[float], bool]:
+    """Whether a value is as low as it should be."""
+    return lambda value: value <= most
 
 
 def spread(values: list[float], digits: int) -> str:

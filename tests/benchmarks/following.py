@@ -13,7 +13,7 @@ from typing import Any
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
-from benchmarks.cases import BARE, OURS, PLAIN, WAYS, Case, Figures, Results, Row, Settings, ratios
+from benchmarks.cases import BARE, OURS, PLAIN, WAYS, Case, Figures, Results, Row, Settings, at_least, at_most, ratios
 from benchmarks.children import Child, server, use_of, wait_for
 
 LATE = 3.0
@@ -31,8 +31,8 @@ def follow(case: Case, settings: Settings) -> Figures:
     paths = [f"/s{number}" for number in range(streams) for _ in range(viewers)]
     with Redis.from_url(settings.url) as redis, ExitStack() as stack:
         clients = use_of(redis).clients
-        serving, port = stack.enter_context(server(spec))
         load = stack.enter_context(Child("load"))
+        serving, port = stack.enter_context(server(spec))
         load.ask("connect", port=port, paths=paths, sample=max(1, len(paths) // 50) if viewers > 1 else 1)
         serving.ask("go")
         start = time.monotonic()
@@ -124,7 +124,7 @@ def _rate_rows(scenario: str, what: str, results: Results, cases: Sequence[Case]
     return [
         Row(
             scenario=scenario, figure=f"{what}: events/s delivered", cells=cells(results, cases, "events"),
-            judged=whole, target=words, reached=lambda value: value >= least,
+            judged=whole, target=words, reached=at_least(least),
         ),
         Row(scenario=scenario, figure=f"{what}: CPU of the load process, %", cells=busy),
     ]  # fmt: skip
@@ -135,7 +135,7 @@ def _factor(scenario: str, what: str, figure: str, results: Results, cases: Sequ
     shown = cells(results, cases, figure)
     return Row(
         scenario=scenario, figure=what, cells=shown, judged=ratios(shown[OURS], shown.get(BARE, [])),
-        target=f"≤ {most:g} x bare ASGI", reached=lambda value: value <= most, factor=True,
+        target=f"≤ {most:g} x bare ASGI", reached=at_most(most), factor=True,
     )  # fmt: skip
 
 
@@ -152,7 +152,7 @@ def p2_rows(results: Results) -> list[Row]:
         *_rate_rows("P2", "50 streams x 100/s", results, cases, None),
         Row(
             scenario="P2", figure="50 streams x 100/s: p50, ms", cells=cells(results, cases, "p50"), digits=2,
-            judged=p50, target="≤ 1", reached=lambda value: value <= 1,
+            judged=p50, target="≤ 1", reached=at_most(1),
         ),
         Row(scenario="P2", figure="50 streams x 100/s: p99, ms", cells=cells(results, cases, "p99"), digits=2),
         Row(
@@ -167,7 +167,7 @@ def p2_rows(results: Results) -> list[Row]:
         Row(
             scenario="P2", figure="50 streams x 20/s: p99, ms", cells=at_slow, digits=2,
             judged=ratios(at_slow[OURS], at_slow[PLAIN]), target="≤ 0.5 x plain",
-            reached=lambda value: value <= 0.5, factor=True,
+            reached=at_most(0.5), factor=True,
         ),
         _factor("P2", "50 streams x 100/s: server CPU, µs/event", "cpu", results, cases, 2),
         Row(
@@ -197,7 +197,7 @@ def p3_rows(results: Results) -> list[Row]:
             Row(
                 scenario="P3", figure=f"1,000 streams x 5/s: {words}, µs/event", cells=shown, digits=1,
                 judged=ratios(shown[OURS], results[few(OURS), name]), target="≤ 1.3 x P2's",
-                reached=lambda value: value <= 1.3, factor=True,
+                reached=at_most(1.3), factor=True,
             )
         )  # fmt: skip
     return rows
@@ -230,7 +230,7 @@ def p4_rows(results: Results) -> list[Row]:
                 scenario="P4", figure=f"500 viewers: Redis commands a token, {words}",
                 cells={OURS: results[all_of_them, name], PLAIN: results[crowd(PLAIN, 100), name]}, digits=2,
                 judged=ratios(results[all_of_them, name], results[one, name]), target="as with 1 viewer",
-                reached=lambda value: value <= 1.02, factor=True,
+                reached=at_most(1.02), factor=True,
             )
         )  # fmt: skip
     return rows

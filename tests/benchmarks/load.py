@@ -142,12 +142,12 @@ class Load:
         ended = sum(viewer.done for viewer in self._all)
         return {"ended": ended, "least": min(counts), "most": max(counts)}
 
-    def replay(self, port: int, path: str, viewers: int) -> dict[str, Any]:
+    def replay(self, port: int, path: str, viewers: int, seconds: float) -> dict[str, Any]:
         """Have viewers read one stream to its end, all at once, and say how long that took."""
         self.begin()
         self._measuring = False  # the tokens say nothing
         self.connect(port, [path] * viewers, 1)
-        return {**self.finish(120), **self.end()}
+        return {**self.finish(seconds), **self.end()}
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from benchmarks.sources import paced, phases
 from resumable_stream.asgi import Receive, Scope, Send
 
 HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache, no-transform")]
+PAGE = 1000
 END = b"event: system\ndata: end\n\n"
 
 
@@ -97,8 +98,9 @@ class Bare:
         at = 0
         while True:
             if at < len(frames):
-                body = self._piece(stream, at, len(frames))
-                at = len(frames)
+                stop = min(len(frames), at + PAGE)
+                body = self._piece(stream, at, stop)
+                at = stop
                 await send({"type": "http.response.body", "body": body, "more_body": True})
             elif stream in self._ended:
                 return

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from redis.asyncio import Redis
 
-from benchmarks.sources import at_once, paced, phases
+from benchmarks.sources import paced, phases
 from resumable_stream import StreamConsumer, StreamProducer
 from resumable_stream.asgi import EventStreamResponse, Receive, Scope, Send
 from support import wait_until
@@ -30,11 +30,12 @@ class Ours:
             StreamProducer(redis, flush_interval=self._spec.get("flush_interval", 0.0))
         )
         self._consumer = await self._stack.enter_async_context(StreamConsumer(redis))
+        self._redis = redis
+        self._keys = await redis.dbsize()
         streams, rate = self._spec["streams"], self._spec["rate"]
         for number, phase in enumerate(phases(streams, rate) if rate else [0.0] * streams):
             run = self._producer.run(f"s{number}", self._source(phase))
             self._runs.append(asyncio.create_task(run))
-        self._redis = redis
         await wait_until(self._claimed, timeout=60.0, what="every stream is claimed")
         await redis.connection_pool.disconnect()
         return self
@@ -46,7 +47,7 @@ class Ours:
         await self._stack.aclose()
 
     async def _claimed(self) -> bool:
-        return bool(await self._redis.dbsize() == 2 * self._spec["streams"])
+        return bool(await self._redis.dbsize() == self._keys + 2 * self._spec["streams"])
 
     async def _source(self, phase: float) -> AsyncIterator[str]:
         await self._go.wait()
@@ -56,10 +57,6 @@ class Ours:
     async def go(self) -> None:
         """Let the sources begin."""
         self._go.set()
-
-    async def fill(self, stream: str, count: int) -> None:
-        """Write a stream to its end."""
-        await self._producer.run(stream, at_once(count))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await EventStreamResponse(self._consumer, scope["path"][1:])(scope, receive, send)

@@ -9,7 +9,7 @@ from typing import Any, Self
 from redis.asyncio import ConnectionPool, Redis
 from starlette.responses import StreamingResponse
 
-from benchmarks.sources import at_once, paced, phases
+from benchmarks.sources import paced, phases
 from resumable_stream.asgi import Receive, Scope, Send
 
 RETENTION = 900
@@ -47,16 +47,6 @@ class Plain:
             await self._redis.xadd(stream, {"text": token})
             await self._redis.expire(stream, RETENTION)
         await self._redis.xadd(stream, {"end": ""})
-
-    async def fill(self, stream: str, count: int) -> None:
-        """Write a stream to its end; in a pipeline, for that is not what is measured where this is used."""
-        pipeline = self._redis.pipeline(transaction=False)
-        async for token in at_once(count):
-            pipeline.xadd(stream, {"text": token})
-            if len(pipeline) == 1000:
-                await pipeline.execute()
-        pipeline.xadd(stream, {"end": ""})
-        await pipeline.execute()
 
     async def _frames(self, stream: str) -> AsyncIterator[bytes]:
         last = b"0"

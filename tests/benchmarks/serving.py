@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import cProfile
 import json
+import logging
 import resource
 import socket
 import sys
@@ -62,7 +63,7 @@ async def _serve(spec: dict[str, Any], config: uvicorn.Config, listener: socket.
                     if profiler is not None:
                         profiler.enable()
                     await app.go()
-                case "fill":
+                case "fill" if isinstance(app, Bare):
                     await app.fill(command["stream"], command["count"])
                 case "stop":
                     break
@@ -77,6 +78,7 @@ async def _serve(spec: dict[str, Any], config: uvicorn.Config, listener: socket.
 def main() -> None:
     """Serve until told to stop, or until the one who tells is gone."""
     raise_file_limit()
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # viewers leave
     spec = json.loads(sys.argv[1])
     listener = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
     config = uvicorn.Config(app=None, lifespan="off", log_level="critical", access_log=False)  # type: ignore[arg-type]
