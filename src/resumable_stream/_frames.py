@@ -15,6 +15,9 @@ from ._sse import Dialect, EventSourceDialect, JSONDialect
 _UNUSUAL: Final = re.compile(rb"[\r\n]|\xed[\xa0-\xbf]")
 """What a text frame cannot carry as it is: line ends, and lone surrogates (their UTF-8 begins like that)."""
 
+_ESCAPED: Final = re.compile(rb"\xc2\x85|\xe2\x80[\xa8\xa9]|\xed[\xa0-\xbf]")
+"""What `JSONDialect` writes as escapes beside what JSON demands: U+0085, U+2028, U+2029, and lone surrogates."""
+
 
 def encode(dialect: Dialect, entries: Entries, start: int, stop: int) -> list[bytes]:
     """The frames of the entries at these places."""
@@ -44,11 +47,11 @@ def _as_event_source(dialect: Dialect, entries: Entries, start: int, stop: int) 
 def _as_json(dialect: Dialect, entries: Entries, start: int, stop: int) -> list[bytes]:
     frames = []
     events = entries.events
-    unusual = _UNUSUAL.search
+    escaped = _ESCAPED.search
     head = b"id: %d-" % entries.generation
     sequence = entries.first + start
     for place, value in enumerate(entries.values[start:stop], start):
-        if place in events or not value or (not value.isascii() and unusual(value) is not None):
+        if place in events or not value or (not value.isascii() and escaped(value) is not None):
             frames.append(dialect.encode(entries.event(place)))
         else:
             text = encode_basestring(value.decode()).encode()

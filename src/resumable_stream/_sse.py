@@ -26,7 +26,9 @@ HEADERS: Final = (
 """The response headers that keep caches, compressors and nginx from holding frames back."""
 
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
-_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
+_ESCAPED: Final = re.compile(r"[\x85\u2028\u2029\ud800-\udfff]")
+"""What JSON may hold as it is and not every reader takes: UTF-8 has no surrogates, and many a script in Python ends a
+line wherever `str.splitlines` does."""
 _SYSTEM: Final = {
     "message_end": "message_ended",
     "interrupted": "interrupted",
@@ -114,9 +116,13 @@ class JSONDialect:
         if event.data:
             body["data"] = event.data
         text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
-        if not text.isascii() and _SURROGATE.search(text):
-            text = json.dumps(body, separators=(",", ":"))
+        if not text.isascii():
+            text = _ESCAPED.sub(_escape, text)
         return frame(text, event_id=event.id)
+
+
+def _escape(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
 
 
 EVENT_SOURCE: Final = EventSourceDialect()

@@ -143,6 +143,17 @@ def test_any_text_is_exact_in_json(text: str) -> None:
     assert b"\r" not in encoded
 
 
+def test_json_is_one_line_for_readers_who_split_as_python_does() -> None:
+    """Many a script reads `response.iter_lines()` of httpx, which ends lines wherever `str.splitlines` does."""
+    text = "é a\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029\r\n"
+    for data in (text, {text: [text]}):
+        encoded = JSON.encode(StreamEvent("own_kind", data, ID)).decode()
+        id_line, line, blank = encoded.splitlines()
+        assert (id_line, blank) == (f"id: {ID}", "")
+        assert json.loads(line.removeprefix("data: "))["data"] == data
+        assert "é" in line  # the rest is as it was
+
+
 JSON_VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-(2**53), 2**53), HOSTILE_TEXT),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(HOSTILE_TEXT, inner, max_size=3)),
