@@ -63,7 +63,7 @@ class Committer:
         stream_id: the stream.
         status: ``active`` until the terminal event is written, then what it says.
         last_id: the id of the last event that Redis has acknowledged; ``None`` before the first.
-        text: holds back the end of a token that is not a whole character.
+        text: holds back the end of a token that is not a whole character, or not a whole CRLF.
     """
 
     def __init__(self, log: Log, names: Names, stream_id: str, claim: Claim, options: WriterOptions) -> None:

@@ -64,7 +64,7 @@ class StreamWriter:
         self._committer.put_text(self._committer.text.feed(token))
 
     async def flush(self) -> None:
-        """Wait until all that was sent is in Redis. Half a character at the end stays back until it is whole.
+        """Wait until all that was sent is in Redis. Half a character or CRLF at the end stays back until it is whole.
 
         Raises:
             StreamFenced, StreamLost, LogUnavailable: it cannot be written.

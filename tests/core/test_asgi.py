@@ -95,17 +95,17 @@ async def test_a_whole_stream_on_the_wire(redis: Redis, server: Served) -> None:
 
 
 async def test_the_json_dialect_on_the_wire(redis: Redis, server: Served) -> None:
-    script: list[Step] = ["Hel\r", StreamEvent("tool_call", {"id": "1", "name": "search", "args": {"q": "é"}})]
+    script: list[Step] = ["Hel\rlo", StreamEvent("tool_call", {"id": "1", "name": "search", "args": {"q": "é"}})]
     await StreamProducer(redis).run("s", ScriptedSource(script))
     async with request(server.port, "/s?format=json") as response:
         body = await response.read_all()
     assert b"event:" not in body
     assert [json.loads(message.data) for message in parse(body)] == [
-        {"type": "text", "data": "Hel\r"},
+        {"type": "text", "data": "Hel\rlo"},
         {"type": "tool_call", "data": {"id": "1", "name": "search", "args": {"q": "é"}}},
         {"type": "end", "data": {"status": "completed"}},
     ]
-    assert b'{"type":"text","data":"Hel\\r"}' in body
+    assert b'{"type":"text","data":"Hel\\rlo"}' in body
 
 
 async def test_events_that_a_dialect_hides_send_nothing(redis: Redis, server: Served) -> None:
