@@ -9,12 +9,12 @@ PINS := .ci/constraints.txt
 WORKERS ?= 3
 ALL := app,openai,anthropic,google,search,demo
 
-.PHONY: demo test check docs bench setup setup-demo clean
+.PHONY: demo test check docs bench setup setup-demo browser parsers clean
 
 demo: $(VENV)/.demo
 	@exec $(BIN)/resumable-stream demo $(ARGS)
 
-test: $(VENV)/.dev browser
+test: $(VENV)/.dev browser parsers
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 	$(BIN)/coverage combine --quiet
@@ -36,8 +36,11 @@ setup: $(VENV)/.dev
 browser:
 	@sh tests/browser/ensure_chromium.sh
 
+parsers:
+	@sh tests/sse/ensure_parsers.sh
+
 clean:
-	rm -rf $(VENV) site .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) tests/sse/node_modules site .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
 
 # An environment of its own, of a Python that is new enough.
 $(VENV)/.made:

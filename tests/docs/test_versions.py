@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from datetime import date
@@ -25,6 +26,16 @@ def test_the_changelog_names_the_layout_of_the_keys() -> None:
     from resumable_stream._log import LAYOUT
 
     assert f"`{LAYOUT}`" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_parsers_in_the_documentation_have_the_versions_that_the_tests_ask() -> None:
+    page = (ROOT / "docs/clients.md").read_text(encoding="utf-8")
+    npm: dict[str, str] = json.loads((ROOT / "tests/sse/package.json").read_text(encoding="utf-8"))["dependencies"]
+    python = dict(re.findall(r"^(.+)==(.+)$", (ROOT / ".ci/constraints.txt").read_text(encoding="utf-8"), re.MULTILINE))
+    named = re.findall(r"^\| (?:[a-z ]+ of )?`([^`]+)` ([0-9.]+) ", page, re.MULTILINE)
+    assert {name for name, _ in named} >= npm.keys()
+    for name, version in named:
+        assert (npm.get(name) or python[name]).startswith(f"{version}."), name
 
 
 def _releases() -> list[tuple[str, str]]:
