@@ -34,6 +34,8 @@ BATCH_EVENTS: Final = 512
 BATCH_BYTES: Final = 512 * 1024
 LAST_WORDS: Final = 5.0
 """Seconds that writing the end may take at least, whatever the outage timeout."""
+TAIL_BYTES: Final = 64 * 1024
+"""How much of what Redis has acknowledged is kept, for a failover that loses it."""
 ENTRY_OVERHEAD: Final = 64
 """Bytes that one entry is reckoned to cost beside its data."""
 
@@ -83,6 +85,7 @@ class Committer:
         self._sent = 0
         self._taken = 0
         self._acknowledged = 0
+        self._tail = _Tail()
         self._end: Entry | None = None
         self._dead = False
         self._wake = asyncio.Event()
@@ -274,13 +277,17 @@ class Committer:
         return entry
 
     async def _commit(self, batch: list[Entry]) -> None:
-        """Append until Redis has answered. The ids stay the same, so a repetition changes nothing."""
+        """Append until Redis has answered. The ids stay the same, so a repetition changes nothing.
+
+        Where a failover has lost the newest events, what is still known of them goes in front.
+        """
         taken = self._taken
         size, self._taken_bytes = self._taken_bytes, 0
         first = EventID(self._generation, self._next)
         ends = bool(batch) and batch[-1] is self._end
         started = time.monotonic()
         attempt = 0
+        mend: list[Entry] | None = None
         while True:
             now = time.monotonic()
             if renew := attempt > 0 or now >= self._renew_at:
@@ -288,13 +295,15 @@ class Committer:
             try:
                 appended = await self._log.append(
                     self._names,
-                    first,
-                    batch,
+                    first if not mend else EventID(self._generation, self._next - len(mend)),
+                    batch if not mend else [*mend, *batch],
                     max_events=self._options.max_events or 0,
                     renew=renew,
+                    mend=mend is not None,
                     end=ends,
                 )
             except LogUnavailable as exc:
+                mend = None  # the next answer may come from yet another server
                 if self.error is None and now - started >= self._options.outage_timeout:
                     # The source is stopped, but this goes on: what was taken and a terminal may still get through.
                     error = LogUnavailable("Redis was away for longer than the outage timeout")
@@ -303,8 +312,14 @@ class Committer:
                 await anyio.sleep(backoff(attempt))
                 attempt += 1
                 continue
+            if appended.outcome == "behind":
+                mend = self._tail.after(appended.head)
+                lost = self._next - 1 - appended.head
+                logger.warning("stream %s: Redis has lost %d events, %d are known", self.stream_id, lost, len(mend))
+                continue
             break
         self._digest(appended)
+        self._tail.add(self._next, batch, size)
         self._next += len(batch)
         if batch:
             self.last_id = EventID(self._generation, self._next - 1)
@@ -325,3 +340,23 @@ class Committer:
         callback, self._interrupt = self._interrupt, None
         if callback is not None:
             callback()
+
+
+class _Tail:
+    """The newest events that were acknowledged, in groups as they were written, up to `TAIL_BYTES`."""
+
+    def __init__(self) -> None:
+        self._groups: deque[tuple[int, list[Entry], int]] = deque()
+        self._size = 0
+
+    def add(self, first: int, entries: list[Entry], size: int) -> None:
+        """Keep what follows."""
+        if entries:
+            self._groups.append((first, entries, size))
+            self._size += size
+            while self._size > TAIL_BYTES:
+                self._size -= self._groups.popleft()[2]
+
+    def after(self, sequence: int) -> list[Entry]:
+        """What is known of the events after this one, up to the newest."""
+        return [entry for first, entries, _ in self._groups for entry in entries[max(0, sequence + 1 - first) :]]

@@ -71,10 +71,17 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """How an append went; ``stop`` says that somebody asked the stream to stop."""
+    """How an append went.
 
-    outcome: Literal["ok", "fenced", "lost"]
+    Attributes:
+        outcome: ``behind`` when the log has lost events that came before; nothing was written then.
+        stop: whether somebody asked the stream to stop.
+        head: with ``behind``, the sequence of the last event that the log has.
+    """
+
+    outcome: Literal["ok", "fenced", "lost", "behind"]
     stop: bool = False
+    head: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,11 +188,13 @@ class Log:
         *,
         max_events: int = 0,
         renew: bool = False,
+        mend: bool = False,
         end: bool = False,
     ) -> Appended:
         """Write entries with dense ids from ``first`` and tell the readers, in one step; repeating it is harmless.
 
-        With no entries it only renews the lease. ``end`` says that the last entry is the terminal event.
+        With no entries it only renews the lease. ``mend`` takes a log as it is that has lost what was before ``first``.
+        ``end`` says that the last entry is the terminal event.
 
         Raises:
             LogUnavailable: the outcome is unknown, or Redis refused for now; the same call may be made again.
@@ -198,11 +207,14 @@ class Log:
             message = POKE
         head = (
             names.log, names.state, names.channel, b"%d" % first.generation, b"%d" % first.sequence,
-            b"%d" % max_events, b"1" if renew else b"0", b"1" if end else b"0", message if parts else b"",
+            b"%d" % max_events, b"2" if mend else b"1" if renew else b"0", b"1" if end else b"0",
+            message if parts else b"",
         )  # fmt: skip
         arguments = b"".join([bulk(part) for part in head]) + body
         reply = await self._evaluate(_scripts.APPEND, len(head) + len(parts), arguments)
         outcome = reply[0].decode()
+        if outcome == "behind":
+            return Appended(outcome, head=int(reply[1]))
         return Appended(outcome, stop=bool(reply[1]) if outcome == "ok" else False)
 
     async def read(self, names: Names, *, after: EventID | None, count: int) -> list[Entries]:

@@ -90,15 +90,23 @@ redis.call('SPUBLISH', channel, '!')
 return {'ok', int(gen), int(head), st[4] or ''}
 """)
 
-# ARGV: channel, generation, first sequence, max entries (0: no bound), renew (0/1), end (0/1), message, field, value, …
-# Returns {'lost'} | {'fenced'} | {'ok', stop flag} | an error of Redis (out of memory, read-only replica …).
+# ARGV: channel, generation, first sequence, max entries (0: no bound), renew (0/1/2), end (0/1), message,
+#   field, value, …
+# Returns {'lost'} | {'fenced'} | {'behind', head sequence} | {'ok', stop flag} | an error of Redis (out of memory …).
 # An id that is there already was written by an earlier attempt of the same append: only the holder of the
 # generation gets here, and it never uses an id twice for different events.
+# 'behind' says that what was acknowledged before is not there: a failover lost it. The producer writes again what it
+# still has of it, with renew 2, which takes what is missing then as it is. XLEN is the cheap way to see that nothing is
+# missing; where the log was trimmed it cannot tell.
 APPEND: Final = _script("""
 local st = redis.call('HMGET', state, 'g', 's', 'ld', 't', 'b')
 if not st[1] then return {'lost'} end
-if st[1] ~= ARGV[2] then return {'fenced'} end
+if st[1] ~= ARGV[2] then return {tonumber(st[1]) > tonumber(ARGV[2]) and 'fenced' or 'lost'} end
 local prefix, seq, bound = ARGV[2] .. '-', tonumber(ARGV[3]), ARGV[4]
+if ARGV[5] ~= '2' and redis.pcall('XLEN', log) ~= seq - 1 then
+  local _, head = last()
+  if head < seq - 1 then return {redis.call('EXISTS', log) == 1 and 'behind' or 'lost', int(head)} end
+end
 for i = 8, #ARGV, 2 do
   local reply
   if bound == '0' then
@@ -117,7 +125,7 @@ if ARGV[6] == '1' then
   redis.call('HDEL', state, 'b')
   redis.call('PEXPIRE', state, st[4])
   redis.call('PEXPIRE', log, st[4])
-elseif ARGV[5] == '1' or st[5] then
+elseif ARGV[5] ~= '0' or st[5] then
   redis.call('HSET', state, 'l', int(now() + st[3]))
   redis.call('HDEL', state, 'b')
   redis.call('PEXPIRE', state, st[4] + st[3])

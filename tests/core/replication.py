@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
 from core.streams import eventually
 from resumable_stream.embedded import EmbeddedValkey
+from resumable_stream.testing import FaultProxy
 
 BINARY = os.environ.get("TEST_REDIS_SERVER")
 
@@ -22,9 +24,41 @@ async def primary_and_replica(**settings: str) -> AsyncIterator[tuple[EmbeddedVa
         following = common | {"replicaof": f"127.0.0.1 {primary.port}"}
         async with EmbeddedValkey(binary=BINARY, settings=following) as replica:
             async with Redis.from_url(replica.url) as redis:
-                await eventually(lambda: _in_step(redis), what="the replica is in step")
+                await eventually(lambda: in_step(redis), what="the replica is in step")
             yield primary, replica
 
 
-async def _in_step(replica: Redis) -> bool:
+async def in_step(replica: Redis) -> bool:
+    """Whether a replica follows its primary."""
     return bool((await replica.info("replication"))["master_link_status"] == "up")
+
+
+@dataclass
+class Pair:
+    """A primary, its replica, and two ways that can fail: from one to the other, and of clients to the primary."""
+
+    primary: EmbeddedValkey
+    replica: EmbeddedValkey
+    line: FaultProxy
+    way: FaultProxy
+
+    async def fail_over(self) -> None:
+        """Kill the primary and let the replica take its place, and its address."""
+        self.primary.kill()
+        async with Redis.from_url(self.replica.url) as redis:
+            await redis.replicaof("NO", "ONE")
+        self.way.lead_to("127.0.0.1", self.replica.port)
+
+
+@asynccontextmanager
+async def lagging_pair() -> AsyncIterator[Pair]:
+    """A primary and a replica whose line can be made to swallow what it should carry."""
+    async with (
+        EmbeddedValkey(binary=BINARY, settings={"repl-diskless-sync-delay": "0"}) as primary,
+        FaultProxy("127.0.0.1", primary.port) as line,
+        FaultProxy("127.0.0.1", primary.port) as way,
+        EmbeddedValkey(binary=BINARY, settings={"replicaof": f"127.0.0.1 {line.port}"}) as replica,
+    ):
+        async with Redis.from_url(replica.url) as redis:
+            await eventually(lambda: in_step(redis), what="the replica is in step")
+        yield Pair(primary, replica, line, way)

@@ -289,18 +289,22 @@ async def _gone(consumer: StreamConsumer) -> bool:
 
 
 async def test_a_failover_that_lost_the_newest_events_resets_the_readers(redis: Redis) -> None:
-    """What was delivered is not in the log any more: everybody starts over, in-band."""
+    """What was delivered is not in the log any more: everybody starts over, in-band.
+
+    Unless the producer mends it before they look; here it sleeps.
+    """
     gate = Gate()
     got: list[StreamEvent] = []
     async with StreamConsumer(redis) as consumer:
         with anyio.fail_after(DEADLINE):
             async with anyio.create_task_group() as group:
-                group.start_soon(StreamProducer(redis, lease=0.5).run, "s", ScriptedSource(["a", "b", "c", gate]))
+                group.start_soon(StreamProducer(redis, lease=60).run, "s", ScriptedSource(["a", "b", "c", gate]))
                 await gate.reached()
                 group.start_soon(drain, consumer.events("s"), got)
                 await wait_until(lambda: len(got) == 3)
                 entries = await log_of(redis, "s")
                 await _roll_back(redis, [entry for entry in entries if entry[2] == "a"])
+                await redis.spublish("rs1:{s}:events", "!")
                 await wait_until(lambda: _was_reset(got))
                 group.cancel_scope.cancel()
     kinds = [event.type for event in got]
