@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 
 from ._errors import ConsumerClosed, StreamNotFound
 from ._events import EventID, Status, StreamEvent
@@ -46,14 +46,16 @@ class StreamInfo:
 class StreamConsumer:
     """Reads streams. One for a process, inside ``async with``; any number of readers at once.
 
-    It has two connections of its own, however many streams and readers there are; the client's pool is not used and
-    the client is not closed. What readers of one stream need is read and encoded once.
+    It has two connections of its own (in a cluster: to each node that has its streams), however many streams and
+    readers there are; the client's pool is not used and the client is not closed. What readers of one stream need is
+    read and encoded once.
 
     Args:
-        redis: a ``redis.asyncio.Redis`` with any settings; its address and credentials are what is used.
+        redis: a ``redis.asyncio.Redis`` or ``RedisCluster`` with any settings; its addresses and credentials are
+            what is used.
     """
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis | RedisCluster) -> None:
         self._log = Log(redis)
         self._hub: Hub | None = None
 

@@ -1,8 +1,4 @@
-"""Connections to Redis of our own, made from a borrowed client's settings.
-
-redis-py finds the server, does TLS and authenticates (also through Sentinel); after the handshake the socket is
-ours, and hiredis reads it. That leaves the caller's pool alone, keeps redis-py 8's silent retries and its 5 s
-socket timeout away from a log that does its own retrying, and costs a tenth of its per-command time.
+"""Connections to Redis of our own, made from a borrowed client's settings: what is said on them, and when they end.
 
 * `CommandLink`: any number of callers on one connection. What they write goes out in order; replies come back
   in order. It fails all that is under way when the connection is lost, and dials again on the next call.
@@ -12,137 +8,34 @@ socket timeout away from a log that does its own retrying, and costs a tenth of 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 import anyio
-import hiredis
 from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
 
 from ._errors import LogUnavailable
-from ._primary import in_a_task, is_replica, moved
+from ._primary import is_replica, moved
+from ._wire import ServerError, Wire, dial, pack
 
 logger: Final = logging.getLogger("resumable_stream")
 
-CONNECT_TIMEOUT: Final = 5.0
 REPLY_TIMEOUT: Final = 5.0
 CHECK_INTERVAL: Final = 2.0
 """Seconds between two questions to a server, whether it is there and still the primary."""
 SENTINEL_INTERVAL: Final = 5.0
 """Seconds between two questions to Sentinel, whether it names another primary."""
-_NOTHING: Final = object()
 _ELSEWHERE: Final = ("READONLY", "LOADING", "MASTERDOWN")
-_DROPPED: Final = ("maint", "orig_", "oss_", "himport")
-
-
-class ServerError(Exception):
-    """An error reply of the server, as a value."""
-
-
-def bulk(value: bytes) -> bytes:
-    """One string in RESP."""
-    return b"$%d\r\n%b\r\n" % (len(value), value)
-
-
-def pack(*args: bytes) -> bytes:
-    """One command in RESP."""
-    return b"*%d\r\n" % len(args) + b"".join(map(bulk, args))
+_ASKING: Final = pack(b"ASKING")
 
 
 def backoff(attempt: int) -> float:
     """Seconds to wait before the attempt after this one (from 0): 25 ms doubling to 0.8 s, with jitter downwards."""
     return min(0.8, 0.025 * 2.0 ** min(attempt, 10)) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
-
-
-class _Wire(asyncio.Protocol):
-    """What the socket of one connection calls: replies go to one function, the end to another."""
-
-    def __init__(self, on_reply: Callable[[Any], None], on_lost: Callable[[BaseException | None], None]) -> None:
-        self._reader = hiredis.Reader(replyError=ServerError, notEnoughData=_NOTHING)
-        self._on_reply = on_reply
-        self._on_lost = on_lost
-        self.heard = 0.0
-        """When something came last, in loop time."""
-        self.address = ("", 0)
-        self.question = pack(b"HELLO")
-        """What to ask for a sign of life, and the role where the server tells it."""
-        self.transport: asyncio.Transport
-        self.writer: asyncio.StreamWriter  # kept: some versions of Python close the socket with it
-
-    def data_received(self, data: bytes) -> None:
-        self.heard = asyncio.get_running_loop().time()
-        reader = self._reader
-        reader.feed(data)
-        try:
-            while (reply := reader.gets()) is not _NOTHING:
-                self._on_reply(reply)
-        except hiredis.HiredisError:  # a garbled reply: nothing after it can be trusted
-            self.transport.abort()
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        self._on_lost(exc)
-
-
-async def _dial(redis: Redis, wire: _Wire, *hello: str) -> None:
-    """Connect, let redis-py do the handshake, change to a protocol where the server knows it, and take the socket over.
-
-    Raises:
-        LogUnavailable: when there is no connection after `CONNECT_TIMEOUT` seconds, or it leads to a replica.
-    """
-    pool = redis.connection_pool
-    settings = {name: value for name, value in pool.connection_kwargs.items() if not name.startswith(_DROPPED)}
-    settings |= {
-        "socket_timeout": CONNECT_TIMEOUT,
-        "retry": Retry(NoBackoff(), 0),
-        "retry_on_error": [],
-        "health_check_interval": 0,
-        "decode_responses": False,
-        "protocol": 2,
-    }
-    connection: AbstractConnection = pool.connection_class(**settings)
-    try:
-        with anyio.fail_after(CONNECT_TIMEOUT):
-            reply = await in_a_task(_connect(connection, *hello))
-        if reply is None:
-            wire.question = pack(b"PING")
-        elif is_replica(reply):
-            raise LogUnavailable("the server is a replica")
-        wire.address = getattr(connection, "host", ""), getattr(connection, "port", 0)
-        # redis-py has no public way to hand a socket on; these attributes are as old as its asyncio support. Without
-        # them its object is a connection that was closed.
-        wire.writer = cast("asyncio.StreamWriter", connection._writer)  # noqa: SLF001
-        reader = cast("asyncio.StreamReader", connection._reader)  # noqa: SLF001
-        connection._writer = connection._reader = None  # noqa: SLF001
-        wire.transport = cast("asyncio.Transport", wire.writer.transport)
-        wire.transport.set_protocol(wire)
-        if wire.transport.is_closing() or reader.at_eof():  # its end may have been told to the protocol before
-            wire.transport.abort()
-            raise ConnectionResetError("the server closed the connection")
-    except BaseException as exc:
-        with anyio.CancelScope(shield=True), contextlib.suppress(RedisError, OSError):
-            await connection.disconnect(nowait=True)
-        if isinstance(exc, Exception):  # also what a credential provider of the caller raises
-            raise LogUnavailable("Redis cannot be reached") from exc
-        raise
-
-
-async def _connect(connection: AbstractConnection, *hello: str) -> Any:
-    """Connect. Returns what the server says of itself; ``None`` where it cannot be asked, as behind some proxies."""
-    await connection.connect()  # type: ignore[no-untyped-call] # redis-py has not annotated it
-    await connection.send_command("HELLO", *hello)
-    try:
-        return await connection.read_response()
-    except ResponseError:
-        return None
 
 
 def _ignore(future: asyncio.Future[Any]) -> None:
@@ -155,7 +48,7 @@ def _set(event: asyncio.Event, _: BaseException | None) -> None:
     event.set()
 
 
-async def _watch(redis: Redis, wire: _Wire, ask: Callable[[], asyncio.Future[Any]]) -> None:
+async def _watch(redis: Redis, wire: Wire, ask: Callable[[], asyncio.Future[Any]]) -> None:
     """End a connection whose server falls silent, is a replica by now, or is not who Sentinel names any more."""
     loop = asyncio.get_running_loop()
     ask_sentinel = loop.time() + SENTINEL_INTERVAL
@@ -180,7 +73,7 @@ class CommandLink:
     def __init__(self, redis: Redis, on_lost: Callable[[], object] | None = None) -> None:
         self._redis = redis
         self._tell_lost = on_lost
-        self._wire: _Wire | None = None
+        self._wire: Wire | None = None
         self._dialling: asyncio.Task[None] | None = None
         self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
         self._watch: asyncio.TimerHandle | None = None
@@ -200,7 +93,24 @@ class CommandLink:
             await self._connected()
         return await self._send(wire, command)
 
-    def _send(self, wire: _Wire, command: bytes) -> asyncio.Future[Any]:
+    async def call_asking(self, command: bytes) -> Any:
+        """`call`, behind an ``ASKING``: a cluster's server takes the command for a slot that is being moved to it."""
+        while (wire := self._wire) is None:
+            await self._connected()
+        self._send(wire, _ASKING).add_done_callback(_ignore)  # nothing may come between the two
+        return await self._send(wire, command)
+
+    def post(self, command: bytes) -> None:
+        """Send a command, if there is a connection, and do not wait for its reply."""
+        if self._wire is not None:
+            self._send(self._wire, command).add_done_callback(_ignore)
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection now."""
+        return self._wire is not None
+
+    def _send(self, wire: Wire, command: bytes) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         self._waiting.append((future, loop.time() + REPLY_TIMEOUT))
@@ -224,9 +134,9 @@ class CommandLink:
             raise LogUnavailable("Redis cannot be reached") from error
 
     async def _connect(self) -> None:
-        wire = _Wire(self._on_reply, self._on_lost)
+        wire = Wire(self._on_reply, self._on_lost)
         try:
-            await _dial(self._redis, wire)
+            await dial(self._redis, wire)
             self._wire = wire
             watch = _watch(self._redis, wire, partial(self._send, wire, wire.question))
             self._watcher = asyncio.create_task(watch, name="resumable_stream watch")
@@ -311,8 +221,7 @@ class Subscriber:
     def subscribe(self, channel: bytes, listener: Listener) -> None:
         """Begin to listen. ``on_subscribed`` tells when it is so."""
         self._listeners.setdefault(channel, []).append(listener)
-        if self._transport is not None:
-            self._transport.write(pack(b"SSUBSCRIBE", channel))
+        self._order(b"SSUBSCRIBE", channel)
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="resumable_stream subscriber")
 
@@ -329,25 +238,28 @@ class Subscriber:
             listeners.remove(listener)
             if not listeners:
                 del self._listeners[channel]
-                if self._transport is not None:
-                    self._transport.write(pack(b"SUNSUBSCRIBE", channel))
+                self._order(b"SUNSUBSCRIBE", channel)
+
+    def _order(self, verb: bytes, channel: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(pack(verb, channel))
 
     async def _run(self) -> None:
         attempt = 0
         while True:
             self._lost = asyncio.Event()
-            wire = _Wire(self._on_reply, partial(_set, self._lost))
+            wire = Wire(self._on_reply, partial(_set, self._lost))
             try:
-                await _dial(self._redis, wire, "3")  # where subscriptions and questions go together
+                await dial(self._redis, wire, "3")  # where subscriptions and questions go together
             except LogUnavailable:
+                self._on_away()
                 await anyio.sleep(backoff(attempt))
                 attempt += 1
                 continue
             self._refused = False
             try:
                 self._transport = wire.transport
-                for channel in self._listeners:
-                    self._transport.write(pack(b"SSUBSCRIBE", channel))
+                self._on_connected()
                 async with anyio.create_task_group() as group:
                     group.start_soon(_watch, self._redis, wire, partial(self._ask, wire))
                     await self._lost.wait()
@@ -355,10 +267,11 @@ class Subscriber:
             finally:
                 self._transport = None
                 wire.transport.abort()
+            self._on_away()
             attempt = attempt + 1 if self._refused else 0
             await anyio.sleep(backoff(attempt))
 
-    def _ask(self, wire: _Wire) -> asyncio.Future[Any]:
+    def _ask(self, wire: Wire) -> asyncio.Future[Any]:
         self._answer = asyncio.get_running_loop().create_future()
         wire.transport.write(wire.question)
         return self._answer
@@ -366,12 +279,7 @@ class Subscriber:
     def _on_reply(self, reply: Any) -> None:
         if isinstance(reply, ServerError):
             if self._transport is not None:
-                if not self._warned:
-                    logger.warning(
-                        "Redis refuses sharded subscriptions: it must be 7.0 or newer and permit the channels"
-                    )
-                self._refused = self._warned = True
-                self._transport.abort()  # nothing would ever be heard
+                self._on_error(reply)
             return
         if not isinstance(reply, list) or reply[0] == b"pong":
             if self._answer is not None and not self._answer.done():
@@ -382,11 +290,34 @@ class Subscriber:
             for listener in tuple(self._listeners.get(reply[1], ())):
                 listener.on_message(reply[2])
         elif kind == b"ssubscribe":
-            self._warned = False
-            for listener in tuple(self._listeners.get(reply[1], ())):
-                listener.on_subscribed()
-        elif kind == b"sunsubscribe" and reply[1] in self._listeners and self._transport is not None:
-            self._transport.write(pack(b"SSUBSCRIBE", reply[1]))  # the server dropped it (a slot moved)
+            self._on_confirmed(reply[1])
+        elif kind == b"sunsubscribe":
+            self._on_dropped(reply[1])
+
+    # What differs in a cluster.
+
+    def _on_connected(self) -> None:
+        for channel in self._listeners:
+            self._order(b"SSUBSCRIBE", channel)
+
+    def _on_away(self) -> None:
+        """There is no connection any more, or none could be made."""
+
+    def _on_confirmed(self, channel: bytes) -> None:
+        self._warned = False
+        for listener in tuple(self._listeners.get(channel, ())):
+            listener.on_subscribed()
+
+    def _on_dropped(self, channel: bytes) -> None:
+        if channel in self._listeners:
+            self._order(b"SSUBSCRIBE", channel)
+
+    def _on_error(self, error: ServerError) -> None:
+        if not self._warned:
+            logger.warning("Redis refuses sharded subscriptions: it must be 7.0 or newer and permit the channels")
+        self._refused = self._warned = True
+        if self._transport is not None:
+            self._transport.abort()  # nothing would ever be heard
 
     async def aclose(self) -> None:
         """Stop listening to everything and close the connection."""

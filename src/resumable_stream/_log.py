@@ -16,14 +16,18 @@ from typing import Any, Final, Literal, Self
 
 import anyio
 import hiredis
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
+from redis.crc import key_slot
 
 from . import _scripts
+from ._cluster import Cluster
 from ._entries import Entries
 from ._errors import LogUnavailable, StreamExists
 from ._events import EventID, Status, StreamEvent, check_stream_id, unpack
-from ._links import CommandLink, Listener, ServerError, Subscriber, bulk, pack
+from ._links import CommandLink, Listener, Subscriber
 from ._scripts import POKE, Script
+from ._slots import SlotMap
+from ._wire import ServerError, bulk, pack
 
 QUICK: Final = 0.5
 """Seconds within which a failed call is worth an immediate repetition."""
@@ -52,12 +56,14 @@ class Names:
     state: bytes
     channel: bytes
     control: bytes
+    slot: int
 
     @classmethod
     def of(cls, stream_id: str) -> Names:
         """Raises `StreamIDError` for what cannot be a stream id."""
         base = f"{LAYOUT}:{{{check_stream_id(stream_id)}}}:"
-        return cls(*(f"{base}{part}".encode() for part in ("log", "state", "events", "control")))
+        log, state, channel, control = (f"{base}{part}".encode() for part in ("log", "state", "events", "control"))
+        return cls(log, state, channel, control, key_slot(log))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,18 +137,24 @@ def _milliseconds(seconds: float) -> bytes:
 class Log:
     """Streams in one Redis. Its connections live while somebody is inside ``async with``; entering nests."""
 
-    def __init__(self, redis: Redis) -> None:
-        if not isinstance(redis, Redis):
-            raise TypeError("expected a redis.asyncio.Redis client")
+    def __init__(self, redis: Redis | RedisCluster) -> None:
+        if not isinstance(redis, Redis | RedisCluster):
+            raise TypeError("expected a redis.asyncio.Redis or RedisCluster client")
         self._redis = redis
+        if isinstance(redis, RedisCluster):
+            self._slots = SlotMap(redis.nodes_manager.remap_host_port)
         self._users = 0
+        self._cluster: Cluster | None = None
         self._link: CommandLink
-        self._subscriber: Subscriber
+        self._subscriber: Subscriber | Cluster
 
     async def __aenter__(self) -> Self:
         if self._users == 0:
-            self._subscriber = Subscriber(self._redis)
-            self._link = CommandLink(self._redis, self._subscriber.look_again)
+            if isinstance(self._redis, RedisCluster):
+                self._cluster = self._subscriber = Cluster(self._redis, self._slots)
+            else:
+                self._subscriber = subscriber = Subscriber(self._redis)
+                self._link = CommandLink(self._redis, subscriber.look_again)
         self._users += 1
         return self
 
@@ -151,10 +163,12 @@ class Log:
     ) -> None:
         self._users -= 1
         if self._users == 0:
-            link, subscriber = self._link, self._subscriber
+            cluster, subscriber = self._cluster, self._subscriber
+            link = self._link if cluster is None else None
             with anyio.CancelScope(shield=True):
                 await subscriber.aclose()
-                await link.aclose()
+                if link is not None:
+                    await link.aclose()
 
     def subscribe(self, channel: bytes, listener: Listener) -> Callable[[], None]:
         """Listen to a channel until the function that is returned is called."""
@@ -211,7 +225,7 @@ class Log:
             message if parts else b"",
         )  # fmt: skip
         arguments = b"".join([bulk(part) for part in head]) + body
-        reply = await self._evaluate(_scripts.APPEND, len(head) + len(parts), arguments)
+        reply = await self._evaluate(_scripts.APPEND, names, [names.channel], len(head) + len(parts), arguments)
         outcome = reply[0].decode()
         if outcome == "behind":
             return Appended(outcome, head=int(reply[1]))
@@ -225,13 +239,13 @@ class Log:
             ValueError: what is there was not written by this library.
         """
         start = b"-" if after is None else b"(" + str(after).encode()
-        reply = await self._call(pack(b"XRANGE", names.log, start, b"+", b"COUNT", b"%d" % count))
+        reply = await self._call(names, pack(b"XRANGE", names.log, start, b"+", b"COUNT", b"%d" % count))
         return _grouped(reply)
 
     async def holds(self, names: Names, event_id: EventID) -> bool:
         """Whether the log has the very entry."""
         text = str(event_id).encode()
-        return bool(await self._call(pack(b"XRANGE", names.log, text, text, b"COUNT", b"1")))
+        return bool(await self._call(names, pack(b"XRANGE", names.log, text, text, b"COUNT", b"1")))
 
     async def peek(self, names: Names) -> Peek | None:
         """The stream as it is now, in one step; ``None`` when there is nothing of it."""
@@ -278,16 +292,21 @@ class Log:
 
     async def _run(self, script: Script, names: Names, *args: bytes) -> Any:
         parts = [names.log, names.state, *args]
-        return await self._evaluate(script, len(parts), b"".join([bulk(part) for part in parts]))
+        channels = [arg for arg in args if arg in (names.channel, names.control)]
+        return await self._evaluate(script, names, channels, len(parts), b"".join([bulk(part) for part in parts]))
 
-    async def _evaluate(self, script: Script, count: int, arguments: bytes) -> Any:
+    async def _evaluate(self, script: Script, names: Names, channels: list[bytes], count: int, arguments: bytes) -> Any:
+        if self._cluster is not None:
+            return _checked(await self._cluster.evaluate(script, names.slot, count, arguments, channels))
         rest = b"$1\r\n2\r\n" + arguments
         reply = await self._send(b"*%d\r\n$7\r\nEVALSHA\r\n" % (count + 3) + bulk(script.sha) + rest)
         if isinstance(reply, ServerError) and str(reply).startswith("NOSCRIPT"):
             reply = await self._send(b"*%d\r\n$4\r\nEVAL\r\n" % (count + 3) + bulk(script.source) + rest)
         return _checked(reply)
 
-    async def _call(self, command: bytes) -> Any:
+    async def _call(self, names: Names, command: bytes) -> Any:
+        if self._cluster is not None:
+            return _checked(await self._cluster.call(names.slot, command))
         return _checked(await self._send(command))
 
     async def _send(self, command: bytes) -> Any:
@@ -304,7 +323,8 @@ class Log:
 def _checked(reply: Any) -> Any:
     """The reply, unless it is an error: what passes by itself and what does not are one error to callers."""
     if isinstance(reply, ServerError):
-        raise LogUnavailable("Redis refused a command") from reply
+        hint = ": it is a node of a cluster, pass a RedisCluster client" if str(reply).startswith("MOVED") else ""
+        raise LogUnavailable(f"Redis refused a command{hint}") from reply
     return reply
 
 

@@ -11,14 +11,14 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import anyio
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 
 from ._committer import Committer, WriterOptions
 from ._errors import LogUnavailable, StreamError, StreamExists, StreamFailure
 from ._events import EventID, Status, StreamEvent
 from ._log import RETENTION, Claim, Log, Names
 from ._waiting import wait_for_end
-from ._writer import StreamWriter, put
+from ._writer import StreamWriter
 
 logger: Final = logging.getLogger("resumable_stream")
 
@@ -48,11 +48,13 @@ class StreamResult:
 class StreamProducer:
     """Writes streams. One is enough for a process; it may be used bare, or inside ``async with``.
 
-    Inside ``async with`` all its streams share two connections; bare, connections live while a stream is open or a
-    call is under way. Either way the client's own pool is never used, and the client is never closed.
+    Inside ``async with`` all its streams share two connections (in a cluster: to each node that has some); bare,
+    connections live while a stream is open or a call is under way. Either way the client's own pool is never used, and
+    the client is never closed.
 
     Args:
-        redis: a ``redis.asyncio.Redis`` with any settings; its address and credentials are what is used.
+        redis: a ``redis.asyncio.Redis`` or ``RedisCluster`` with any settings; its addresses and credentials are
+            what is used.
         lease: seconds without a sign of life after which a producer counts as dead. It gives one every third of that.
         retention: seconds that a stream can be read after its end.
         flush_interval: seconds for which text is gathered into one event. 0 keeps each token an event of its own;
@@ -65,7 +67,7 @@ class StreamProducer:
 
     def __init__(
         self,
-        redis: Redis,
+        redis: Redis | RedisCluster,
         *,
         lease: float = 10.0,
         retention: float = RETENTION,
@@ -165,7 +167,7 @@ class StreamProducer:
                     return StreamResult(status, last_id, attached=True)
                 raise
             interrupted = asyncio.Event()
-            task = asyncio.create_task(_drain(source, committer), name="resumable_stream source")
+            task = asyncio.create_task(_drain(source, StreamWriter(committer)), name="resumable_stream source")
             committer.on_interrupt(interrupted.set)
             try:
                 await _first_of(task, interrupted)
@@ -246,16 +248,14 @@ class StreamProducer:
             await committer.aclose()
 
 
-async def _drain(source: Source, committer: Committer) -> BaseException | None:
+async def _drain(source: Source, writer: StreamWriter) -> BaseException | None:
     """Send all of a source and close it. What goes wrong is returned: a task must not raise ``SystemExit``."""
     try:
         iterator = aiter(source)
         try:
-            if not committer.stop_requested:
-                async for item in iterator:  # `StreamWriter.send`, without a coroutine for each token
-                    if not committer.ready:
-                        await committer.reserve()
-                    put(committer, item)
+            if not writer.stop_requested:
+                async for item in iterator:
+                    await writer.send(item)
         finally:
             await _close(iterator)
             if source is not iterator:

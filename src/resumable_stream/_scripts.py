@@ -1,6 +1,7 @@
 """The scripts that run inside Redis: every decision about a stream that must be atomic.
 
-KEYS are always the log (a stream) and the state (a hash), which share a hash tag. The state's fields:
+KEYS are the log (a stream) and the state (a hash), which share a hash tag; the state may come as the first argument
+instead, where a cluster moves their slot (see `_cluster`). The state's fields:
 
     g   generation: the time of the newest claim, in ms
     gs  every generation with the sequence number before its first event: "g1:0;g2:57"
@@ -38,7 +39,7 @@ POKE: Final = b"!"
 """What is published when readers should look at the log themselves."""
 
 _PRELUDE: Final = """
-local log, state = KEYS[1], KEYS[2]
+local log, state = KEYS[1], KEYS[2] or table.remove(ARGV, 1)
 local function now()
   local t = redis.call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)
@@ -102,23 +103,20 @@ APPEND: Final = _script("""
 local st = redis.call('HMGET', state, 'g', 's', 'ld', 't', 'b')
 if not st[1] then return {'lost'} end
 if st[1] ~= ARGV[2] then return {tonumber(st[1]) > tonumber(ARGV[2]) and 'fenced' or 'lost'} end
-local argv, generation, seq, bound = ARGV, ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local prefix, seq, bound = ARGV[2] .. '-', tonumber(ARGV[3]), ARGV[4]
 if ARGV[5] ~= '2' and redis.pcall('XLEN', log) ~= seq - 1 then
   local _, head = last()
   if head < seq - 1 then return {redis.call('EXISTS', log) == 1 and 'behind' or 'lost', int(head)} end
 end
-local counts
-for i = 8, #argv, 2 do
-  local id, reply = counts or generation .. '-' .. int(seq)
+for i = 8, #ARGV, 2 do
+  local reply
   if bound == '0' then
-    reply = redis.pcall('XADD', log, 'NOMKSTREAM', id, argv[i], argv[i + 1])
+    reply = redis.pcall('XADD', log, 'NOMKSTREAM', prefix .. int(seq), ARGV[i], ARGV[i + 1])
   else
-    reply = redis.pcall('XADD', log, 'NOMKSTREAM', 'MAXLEN', '~', bound, id, argv[i], argv[i + 1])
+    reply = redis.pcall('XADD', log, 'NOMKSTREAM', 'MAXLEN', '~', bound, prefix .. int(seq), ARGV[i], ARGV[i + 1])
   end
   if not reply then return {'lost'} end
-  if type(reply) ~= 'table' then
-    counts = generation .. '-*'
-  elseif not string.find(reply.err, 'equal or smaller', 1, true) then
+  if type(reply) == 'table' and reply.err and not string.find(reply.err, 'equal or smaller', 1, true) then
     return reply
   end
   seq = seq + 1
@@ -195,7 +193,7 @@ return 'asked'
 
 # ARGV: channel, control channel. Returns how many keys were removed.
 DELETE: Final = _script("""
-local n = redis.call('DEL', log, state)
+local n = redis.call('DEL', log) + redis.call('DEL', state)
 if n > 0 then
   redis.call('SPUBLISH', ARGV[1], '!')
   redis.call('SPUBLISH', ARGV[2], '!')

@@ -20,6 +20,7 @@ from resumable_stream import (
     _committer,
     _fanout,
     _links,
+    _wire,
 )
 from resumable_stream.embedded import EmbeddedValkey
 from resumable_stream.testing import ScriptedSource
@@ -105,7 +106,7 @@ async def test_callers_that_share_a_dial_share_its_failure(
     redis: Redis, valkey_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One after the other, the last of many would wait for minutes."""
-    monkeypatch.setattr(_links, "CONNECT_TIMEOUT", 0.6)
+    monkeypatch.setattr(_wire, "CONNECT_TIMEOUT", 0.6)
     failed: list[LogUnavailable] = []
 
     async def ask(consumer: StreamConsumer) -> None:
