@@ -64,8 +64,9 @@ class Feed:
         self.window = Window()
         self._page = FIRST_PAGE
         self._cold: dict[int, asyncio.Task[Segment | None]] = {}
-        self._pages: set[asyncio.Task[Segment | None]] = set()
+        self._pages: set[asyncio.Task[Segment | None] | asyncio.Task[bool]] = set()
         self._asked: list[asyncio.Future[None]] = []
+        self._glance: asyncio.Task[bool] | None = None
         self._waiters: set[asyncio.Future[bool]] = set()
         self._kick = asyncio.Event()
         self._subscribed = asyncio.Event()
@@ -134,6 +135,42 @@ class Feed:
             await asked
             return
         raise LogUnavailable("Redis did not answer in time")
+
+    async def is_current(self) -> bool:
+        """Whether the stream that is there now is the one that is followed here, by a look that begins after the call.
+
+        A feed may not have heard yet what the caller of a new viewer knows: that the stream was claimed, or claimed
+        anew. Where Redis does not answer, what is known stands.
+        """
+        if (look := self._glance) is None:
+            look = self._glance = asyncio.create_task(self._look(), name="resumable_stream glance")
+            self._pages.add(look)
+            look.add_done_callback(self._pages.discard)
+        try:
+            with anyio.move_on_after(ATTACH_TIMEOUT):
+                return await asyncio.shield(look)
+        except asyncio.CancelledError:
+            if not look.cancelled():  # else by `aclose`: nobody has cancelled this reader
+                raise
+        return True
+
+    async def _look(self) -> bool:
+        await asyncio.sleep(0)  # viewers who come at once share a look
+        self._glance = None
+        try:
+            peek = await self._log.peek(self.names)
+        except Exception:  # noqa: BLE001 - `_follow` meets it as well, and deals with it
+            return True
+        if peek is not None and not self.ready.is_set():
+            self.missing = False
+        elif peek is not None and peek.exists and not self._is_another(peek):
+            return True
+        self.kick()
+        return not self.ready.is_set()
+
+    def _is_another(self, peek: Peek) -> bool:
+        """Whether another stream of the same name has taken the place of the one that is followed here."""
+        return self.peek is not None and 0 != self.peek.origin != peek.origin != 0
 
     async def places(self, cursor: EventID) -> bool:
         """Whether a viewer who has the cursor can go on from it.
@@ -239,8 +276,8 @@ class Feed:
         peek = await self._log.peek(self.names)
         if peek is None or not peek.exists:
             return self._vanished(known=peek is not None)
-        if self.peek is not None and self.peek.origin and peek.origin and self.peek.origin != peek.origin:
-            return self._vanished(known=True)  # another stream of the same name has taken its place
+        if self._is_another(peek):
+            return self._vanished(known=True)
         if before is not None and peek.places(before) is False:
             self._start_over()
         elif self.peek is None and self._start is not None and peek.places(self._start) is True:

@@ -165,19 +165,14 @@ class Hub:
             StreamNotFound: there is no such stream.
             LogUnavailable: nothing is known of the stream yet, and Redis did not answer within two seconds.
         """
-        feed = self._feeds.get(stream_id)
-        if feed is not None and (feed.vanished or feed.failure is not None):
-            self._retire(feed)
-            feed = None
-        if feed is None:
-            feed = self._feeds[stream_id] = Feed(self._log, stream_id, after)
-        feed.viewers += 1
         alarm = Alarm()
         patience = asyncio.get_running_loop().time() + wait
-        feed.patience = max(feed.patience, patience)
-        if (timer := self._lingering.pop(feed, None)) is not None:
-            timer.cancel()
+        feed, joined = self._join(stream_id, after, patience)
         try:
+            while joined and not await feed.is_current():
+                self._retire(feed)
+                self.detach(feed)
+                feed, joined = self._join(stream_id, after, patience)
             while not feed.ready.is_set():
                 now = asyncio.get_running_loop().time()
                 if feed.missing and now >= patience:
@@ -194,6 +189,21 @@ class Hub:
             raise
         finally:
             alarm.cancel()
+
+    def _join(self, stream_id: str, after: EventID | None, patience: float) -> tuple[Feed, bool]:
+        """One viewer more for the feed of a stream, and whether the feed was there before."""
+        feed = self._feeds.get(stream_id)
+        if feed is not None and (feed.vanished or feed.failure is not None):
+            self._retire(feed)
+            feed = None
+        joined = feed is not None
+        if feed is None:
+            feed = self._feeds[stream_id] = Feed(self._log, stream_id, after)
+        feed.viewers += 1
+        feed.patience = max(feed.patience, patience)
+        if (timer := self._lingering.pop(feed, None)) is not None:
+            timer.cancel()
+        return feed, joined
 
     def detach(self, feed: Feed) -> None:
         """One viewer less."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 
 import anyio
 import anyio.abc
 import pytest
 from redis.asyncio import Redis
 
-from core.streams import DEADLINE, ended_as, faulty, ids_of, is_dense, take, text_of
+from core.streams import DEADLINE, drain, ended_as, faulty, ids_of, is_dense, read_all, take, text_of
 from resumable_stream import (
     Status,
     StreamConsumer,
@@ -150,3 +151,58 @@ async def test_who_comes_next_reads_the_new_stream(redis: Redis, producer: Strea
                 await wait_until(lambda: viewer._feed.vanished)
                 assert text_of(await take(consumer.events("s"), 1)) == "new 0 "
                 await rest_of(viewer)
+
+
+@pytest.fixture
+def no_notification(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A consumer hears nothing of what happens: each notification is lost on the way."""
+    monkeypatch.setattr(_fanout.Feed, "on_message", lambda feed, payload: None)
+
+
+@pytest.mark.usefixtures("no_notification")
+async def test_who_comes_after_the_claim_finds_the_stream_that_others_still_wait_for(
+    redis: Redis, producer: StreamProducer
+) -> None:
+    """`Hub.attach` asks `Feed.is_current`: what the process knows may be older than what the reader's caller knows."""
+    async with StreamConsumer(redis) as consumer, anyio.create_task_group() as group:
+        group.start_soon(partial(consumer.attach, "s", wait=DEADLINE))
+        assert consumer._hub is not None
+        feeds = consumer._hub._feeds
+        await wait_until(lambda: "s" in feeds and feeds["s"].missing)
+        await producer.run("s", ScriptedSource(["a"]))
+        assert text_of(await take(consumer.events("s"), 1)) == "a"
+
+
+@pytest.mark.usefixtures("no_notification")
+@pytest.mark.parametrize("with_cursor", [False, True], ids=["from the start", "with an old cursor"])
+async def test_who_comes_after_the_new_claim_reads_the_new_stream_though_nobody_has_noticed(
+    redis: Redis, producer: StreamProducer, with_cursor: bool
+) -> None:
+    """Those who read the old one are still attached to it; `Feed.is_current` keeps the new ones away from there."""
+    with anyio.fail_after(DEADLINE):
+        async with StreamConsumer(redis) as consumer:
+            await producer.run("s", ScriptedSource(["old"]))
+            async with await consumer.attach("s") as viewer:
+                old = await rest_of(viewer)
+                assert await producer.delete("s")
+                await producer.run("s", ScriptedSource(["new"]))
+                assert not viewer._feed.vanished
+                got = await read_all(consumer, "s", after=old[0].id if with_cursor else None)
+    assert [event.type for event in got] == [*(["reset"] if with_cursor else []), "text", "end"]
+    assert text_of(got) == "new"
+
+
+@pytest.mark.usefixtures("no_notification")
+async def test_those_who_come_at_once_to_a_stream_that_is_followed_share_one_look(
+    producer: StreamProducer, valkey_url: str
+) -> None:
+    """A storm of readers costs Redis one question."""
+    await producer.run("s", ScriptedSource(["a"]))
+    async with faulty(valkey_url) as (proxy, client), StreamConsumer(client) as consumer, await consumer.attach("s"):
+        before = proxy.commands["EVALSHA"]
+        got: list[StreamEvent] = []
+        async with anyio.create_task_group() as group:
+            for _ in range(20):
+                group.start_soon(drain, consumer.events("s"), got)
+        assert len(got) == 40
+        assert proxy.commands["EVALSHA"] == before + 1
