@@ -11,7 +11,6 @@ Environment:
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 import tempfile
@@ -25,6 +24,7 @@ from psycopg import sql
 from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 
+import support
 from resumable_stream.embedded import EmbeddedPostgres, EmbeddedValkey
 from support import connections_of_this_process, keys_without_ttl, wait_until, wait_until_sync
 
@@ -70,20 +70,8 @@ def open_folder() -> Iterator[Path]:
 @pytest.fixture
 async def no_tasks_left() -> AsyncIterator[None]:
     """Afterwards no asyncio task is left that was not there before."""
-    before = asyncio.all_tasks()
-
-    def nothing_left() -> bool:
-        # anyio's runner drives each fixture and test from a task of its own.
-        left = [
-            task
-            for task in asyncio.all_tasks() - before
-            if not getattr(task.get_coro(), "__qualname__", "").startswith("TestRunner.")
-        ]
-        assert left == [], "tasks were left running"
-        return True
-
-    yield
-    await wait_until(nothing_left, what="every task of the test has ended")
+    async with support.no_tasks_left():
+        yield
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from inspect import isawaitable
 from typing import Any, TypeVar, overload
 
@@ -20,6 +21,8 @@ __all__ = [
     "descendants",
     "free_port",
     "keys_without_ttl",
+    "no_connections_left",
+    "no_tasks_left",
     "processes_naming",
     "wait_until",
     "wait_until_sync",
@@ -75,6 +78,34 @@ def wait_until_sync(predicate: Callable[[], T], *, timeout: float = 10.0, what: 
 def keys_without_ttl(admin: Redis) -> list[bytes]:
     """The keys that would stay for ever."""
     return [key for key in admin.scan_iter(count=1000) if admin.pttl(key) == -1]
+
+
+@asynccontextmanager
+async def no_tasks_left(*, timeout: float = 10.0) -> AsyncIterator[None]:
+    """Afterwards no asyncio task is left that was not there before."""
+    before = asyncio.all_tasks()
+
+    def nothing_left() -> bool:
+        # anyio's runner drives each fixture and test from a task of its own.
+        left = [
+            task
+            for task in asyncio.all_tasks() - before
+            if not getattr(task.get_coro(), "__qualname__", "").startswith("TestRunner.")
+        ]
+        assert left == [], "tasks were left running"
+        return True
+
+    yield
+    await wait_until(nothing_left, timeout=timeout, what="every task has ended")
+
+
+@contextmanager
+def no_connections_left(admin: Redis, *, timeout: float = 10.0) -> Iterator[None]:
+    """Afterwards nobody is connected to the server, from no process, but ``admin``."""
+    yield
+    wait_until_sync(
+        lambda: len(admin.client_list()) == 1, timeout=timeout, what="every connection to the server is closed"
+    )
 
 
 def connections_of_this_process(admin: Redis) -> dict[str, str]:

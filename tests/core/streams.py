@@ -98,9 +98,18 @@ async def abandon(url: str, stream_id: str, *tokens: str, lease: float = 0.3) ->
 
 async def lease_is_over(redis: Redis, stream_id: str) -> bool:
     """Whether the producer counts as dead by the server's clock."""
+    return await redis.hexists(state_key(stream_id), "l") and await lease_left(redis, stream_id) < 0
+
+
+async def lease_left(redis: Redis, stream_id: str) -> float:
+    """Milliseconds until the producer counts as dead."""
+    return float(await redis.hget(state_key(stream_id), "l") or 0) - await milliseconds(redis)
+
+
+async def milliseconds(redis: Redis) -> float:
+    """The server's clock."""
     seconds, micros = await redis.time()
-    until = await redis.hget(state_key(stream_id), "l")
-    return until is not None and float(until) < seconds * 1000 + micros / 1000
+    return float(seconds) * 1000 + float(micros) / 1000
 
 
 def log_key(stream_id: str) -> str:

@@ -49,39 +49,6 @@ async def test_every_token_is_one_event_with_the_next_number(redis: Redis) -> No
     assert not result.attached
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_lost_replies_double_nothing_and_lose_nothing(redis: Redis, valkey_url: str, seed: int) -> None:
-    """One append in five is executed and its reply lost; the log equals the source."""
-    tokens = numbered(400)
-    async with faulty(valkey_url, seed=seed) as (proxy, client), StreamProducer(client) as producer:
-        await producer.run("warm-up", ScriptedSource([]))
-        loss = proxy.drop_replies("EVALSHA", argument=APPEND, odds=0.2)
-        with anyio.fail_after(60):
-            async with producer.open("s") as stream:
-                for token in tokens:
-                    await stream.send(token)
-                    await stream.flush()
-        assert loss.struck > 20
-    assert [data for _, kind, data in await log_of(redis, "s") if kind == "text"] == tokens
-
-
-async def test_lost_requests_and_replies_cut_in_the_middle_change_nothing(redis: Redis, valkey_url: str) -> None:
-    tokens = numbered(12)
-    async with faulty(valkey_url) as (proxy, client), StreamProducer(client) as producer:
-        await producer.run("warm-up", ScriptedSource([]))
-        with anyio.fail_after(DEADLINE):
-            async with producer.open("s") as stream:
-                for index, token in enumerate(tokens):
-                    if index % 2:
-                        loss = proxy.drop_request("EVALSHA", argument=APPEND, keep=30 * index)
-                    else:
-                        loss = proxy.drop_reply("EVALSHA", argument=APPEND, keep=index)
-                    await stream.send(token)
-                    await stream.flush()
-                    assert loss.struck == 1
-    assert [data for _, kind, data in await log_of(redis, "s") if kind == "text"] == tokens
-
-
 async def test_a_lost_reply_to_the_end_leaves_one_end(redis: Redis, valkey_url: str) -> None:
     async with faulty(valkey_url) as (proxy, client), StreamProducer(client) as producer:
         await producer.run("warm-up", ScriptedSource([]))

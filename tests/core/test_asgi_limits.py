@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
-import socket
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import anyio
 import pytest
-from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 
 from core.http_server import StreamApp, request, served
 from core.sse_parser import parse
-from core.streams import DEADLINE, drain, text_of
-from resumable_stream import StreamConsumer, StreamEvent, StreamProducer, _window
+from core.streams import DEADLINE
+from resumable_stream import StreamConsumer, StreamProducer
 from resumable_stream.asgi import EventStreamResponse, Scope
 from resumable_stream.testing import Gate, ScriptedSource, numbered
-from support import connections_of_this_process, wait_until
+from support import wait_until
 
 
 @pytest.fixture
@@ -42,69 +37,6 @@ async def test_a_client_that_leaves_in_silence_is_noticed(redis: Redis, consumer
             await response.read_some()
             assert viewers(consumer) == 1
         await wait_until(lambda: viewers(consumer) == 0)
-
-
-async def test_a_thousand_connections_cut_in_the_middle_leave_nothing_behind(
-    redis: Redis, redis_admin: SyncRedis, consumer: StreamConsumer
-) -> None:
-    """Tasks, file descriptors, Redis clients, readers and objects are where they were."""
-
-    async def cycle(port: int) -> None:
-        async with request(port, "/s") as response:
-            await response.read_some()
-            response.cut()
-
-    def counts() -> tuple[int, int, int]:
-        descriptors = len(list(Path("/dev/fd").iterdir()))
-        return len(asyncio.all_tasks()), descriptors, len(connections_of_this_process(redis_admin))
-
-    async with served(StreamApp(consumer)) as server, StreamProducer(redis).open("s") as stream:
-        await stream.send("a")
-        async with request(server.port, "/s") as stays:
-            await stays.read_until(b"data: a\n\n")
-
-            async def run(count: int) -> tuple[tuple[int, int, int], int]:
-                for _ in range(count // 20):
-                    async with anyio.create_task_group() as group:
-                        for _ in range(20):
-                            group.start_soon(cycle, server.port)
-                await wait_until(lambda: viewers(consumer) == 1 and server.connections == 1)
-                gc.collect()
-                return counts(), len(gc.get_objects())
-
-            with anyio.fail_after(60):
-                before, objects_before = await run(100)
-                after, objects_after = await run(1000)
-            assert after == before
-            assert objects_after - objects_before < 500, "one object for every second cycle would be a leak"
-            await stream.send("b")
-            await stays.read_until(b"data: b\n\n")
-
-
-async def test_a_client_that_never_reads_is_cut_and_others_get_everything(
-    redis: Redis, consumer: StreamConsumer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its connection fills up, one write waits too long, and the response is given up."""
-    monkeypatch.setattr(_window, "WINDOW_BYTES", 1_000_000)
-    app = StreamApp(consumer, send_timeout=0.3)
-    gate = Gate()
-    got: list[StreamEvent] = []
-    tokens = [str(number) * 50_000 for number in range(10)] * 60
-    with anyio.fail_after(60):
-        async with served(app) as server, anyio.create_task_group() as group:
-            group.start_soon(StreamProducer(redis).run, "s", ScriptedSource(["a", gate, *tokens]))
-            await gate.reached()
-            stuck = socket.create_connection(("127.0.0.1", server.port))
-            stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            stuck.sendall(b"GET /s HTTP/1.1\r\nHost: x\r\n\r\n")
-            await wait_until(lambda: viewers(consumer) == 1)
-            group.start_soon(drain, consumer.events("s"), got)
-            gate.open()
-            await wait_until(lambda: got and got[-1].terminal, timeout=30)
-            await wait_until(lambda: viewers(consumer) == 0)
-            stuck.close()
-            await wait_until(lambda: server.connections == 0)
-    assert text_of(got) == "a" + "".join(tokens)
 
 
 async def test_a_write_that_takes_too_long_ends_the_response(redis: Redis, consumer: StreamConsumer) -> None:

@@ -9,44 +9,17 @@ import anyio
 import pytest
 from redis.asyncio import Redis
 
-from core.processes import producer_process
 from core.streams import (
     DEADLINE,
     abandon,
-    drain,
-    ended_as,
     ends_in_log,
     eventually,
     lease_is_over,
-    read_all,
     state_key,
     text_in_log,
-    text_of,
 )
-from resumable_stream import Status, StreamConsumer, StreamEvent, StreamProducer, StreamResult
+from resumable_stream import Status, StreamConsumer, StreamProducer, StreamResult
 from resumable_stream.testing import Gate, ScriptedSource
-
-
-async def test_a_stop_from_another_process_ends_a_silent_source(redis: Redis, valkey_url: str) -> None:
-    """The source is closed, every reader gets `cancelled` once, and what was said stays."""
-    attached: list[StreamEvent] = []
-    async with (
-        StreamConsumer(redis) as consumer,
-        producer_process(valkey_url, "s", lease=60) as process,
-        anyio.create_task_group() as group,
-    ):
-        await process.send("partial")
-        await eventually(lambda: text_in_log(redis, "s"))
-        group.start_soon(drain, consumer.events("s"), attached)
-        assert await StreamProducer(redis).cancel("s") is True
-        assert await process.says() == "closed"
-        assert await process.says() == "cancelled"
-        later = await read_all(consumer, "s")
-        assert await StreamProducer(redis).cancel("s") is False
-    assert text_of(attached) == "partial"
-    assert ended_as(attached) is Status.CANCELLED
-    assert later == attached
-    assert await ends_in_log(redis, "s") == ['{"status":"cancelled"}']
 
 
 async def stopped_run(redis: Redis, source: AsyncIterator[str], ready: Gate, *, stops: int = 1) -> StreamResult:
@@ -230,21 +203,6 @@ async def test_an_open_block_is_cancelled_by_a_stop_and_the_code_behind_it_goes_
             await anyio.sleep_forever()
     assert stream.status is Status.CANCELLED
     assert await ends_in_log(redis, "s") == ['{"status":"cancelled"}']
-
-
-@pytest.mark.parametrize("status", [Status.CANCELLED, Status.LOST])
-async def test_a_run_that_is_cancelled_from_outside_closes_its_source_and_ends(redis: Redis, status: Status) -> None:
-    """The caller says how that is called: a person's stop or a server's shutdown."""
-    gate = Gate()
-    source = ScriptedSource(["a", gate])
-    with anyio.fail_after(DEADLINE):
-        task = asyncio.create_task(StreamProducer(redis).run("s", source, cancelled_as=status))
-        await gate.reached()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-    assert source.closed
-    assert await ends_in_log(redis, "s") == [f'{{"status":"{status}"}}']
 
 
 async def test_an_open_block_that_is_cancelled_from_outside_ends_cancelled(redis: Redis) -> None:

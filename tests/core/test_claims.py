@@ -36,15 +36,6 @@ from resumable_stream._log import Log, Names
 from resumable_stream.testing import Gate, ScriptedSource
 
 
-async def test_a_claim_leaves_keys_that_expire_before_anything_is_sent(redis: Redis) -> None:
-    """No key is without a TTL, from the moment it exists."""
-    async with StreamProducer(redis, lease=5, retention=60).open("s"):
-        for key in (log_key("s"), state_key("s")):
-            assert 60_000 < await redis.pttl(key) <= 65_000
-    for key in (log_key("s"), state_key("s")):
-        assert 0 < await redis.pttl(key) <= 60_000
-
-
 async def test_not_even_a_producer_that_dies_at_once_leaves_a_key_for_ever(redis: Redis) -> None:
     """The claim itself sets the TTLs, and not the first sign of life."""
     async with Log(redis) as log:

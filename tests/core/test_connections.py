@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -104,39 +103,6 @@ async def test_a_wrong_password_is_an_error_that_tells_no_secret(
                 await consumer.status("s")
     assert "wr0ng" not in str(caught.value)
     assert str(locked_server.port) not in str(caught.value)
-
-
-async def test_a_hundred_and_fifty_viewers_of_an_idle_stream_leave_the_client_free(
-    redis: Redis, redis_admin: SyncRedis
-) -> None:
-    """Longer than redis-py's read timeout of 5 s: no error, no reconnect, single figures of connections.
-
-    The caller's own commands find the pool as empty as it was, though its hundred connections would
-    not do for the viewers.
-    """
-    gate = Gate()
-    got: list[list[StreamEvent]] = [[] for _ in range(150)]
-
-    def received() -> int:
-        return int(redis_admin.info("stats")["total_connections_received"])
-
-    async with StreamConsumer(redis) as consumer, StreamProducer(redis) as producer:
-        with anyio.fail_after(60):
-            async with anyio.create_task_group() as group:
-                group.start_soon(producer.run, "s", ScriptedSource(["a", gate, "b"]))
-                await gate.reached()
-                for events in got:
-                    group.start_soon(drain, consumer.events("s"), events)
-                await wait_until(lambda: all(got))
-                assert len(connections_of_this_process(redis_admin)) < 10
-                connected = received()
-                idle_until = redis_admin.time()[0] + 12
-                await wait_until(lambda: redis_admin.time()[0] >= idle_until, timeout=30)
-                assert received() == connected
-                await asyncio.gather(*[redis.set(f"own{number}", "x", ex=60) for number in range(90)])
-                gate.open()
-    assert all(text_of(events) == "ab" for events in got)
-    assert await redis.exists(*[f"own{number}" for number in range(90)]) == 90
 
 
 async def test_connections_do_not_grow_with_streams_or_viewers(redis: Redis, redis_admin: SyncRedis) -> None:

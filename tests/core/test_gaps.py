@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 import anyio
 import pytest
 from redis.asyncio import Redis
@@ -14,7 +12,6 @@ from core.streams import (
     drain,
     ended_as,
     eventually,
-    ids_of,
     lease_is_over,
     log_key,
     log_of,
@@ -39,28 +36,12 @@ from resumable_stream import (
 from resumable_stream.testing import Gate, ScriptedSource, numbered
 from support import wait_until
 
-Loss = Callable[[Redis], Awaitable[object]]
-
 
 async def finished(redis: Redis, *tokens: str, stream_id: str = "s") -> list[StreamEvent]:
     """A stream that has ended, and its events."""
     await StreamProducer(redis).run(stream_id, ScriptedSource(tokens))
     async with StreamConsumer(redis) as consumer:
         return await read_all(consumer, stream_id)
-
-
-async def test_a_trimmed_cursor_gets_a_gap_and_then_what_there_is(redis: Redis) -> None:
-    """The gap has no id, says how many are missing, and the rest follows."""
-    events = await finished(redis, *numbered(20))
-    await redis.xtrim(log_key("s"), maxlen=6, approximate=False)
-    async with StreamConsumer(redis) as consumer:
-        rest = await read_all(consumer, "s", after=events[4].id)
-        assert (rest[0].type, rest[0].id, rest[0].data) == ("gap", None, {"missed": 10})
-        assert rest[1:] == events[15:]
-        from_the_start = await read_all(consumer, "s")
-        assert from_the_start[0].data == {"missed": 15}
-        assert from_the_start[1:] == events[15:]
-        assert await read_all(consumer, "s", after=events[14].id) == events[15:]
 
 
 async def test_a_hole_inside_the_log_is_a_gap(redis: Redis) -> None:
@@ -105,29 +86,6 @@ async def test_a_bounded_stream_tells_a_late_reader_that_its_head_is_gone(redis:
     assert ended_as(events) is Status.COMPLETED
 
 
-@pytest.mark.parametrize("moved", [EventID(0, 1), EventID(0, 3), EventID(0, 100), EventID(5, -2), EventID(-5, 0)])
-async def test_a_cursor_that_the_log_cannot_place_gets_a_reset_and_everything(redis: Redis, moved: EventID) -> None:
-    """Another run's cursor, or one from the future after a failover: what follows is the whole stream."""
-    events = await finished(redis, "a", "b")
-    last = ids_of(events)[-1]
-    cursor = EventID(last.generation + moved.generation, last.sequence + moved.sequence)
-    async with StreamConsumer(redis) as consumer:
-        rest = await read_all(consumer, "s", after=cursor)
-    assert (rest[0].type, rest[0].id, rest[0].data) == ("reset", None, "")
-    assert rest[1:] == events
-
-
-async def test_a_cursor_of_a_stream_that_was_deleted_and_made_anew_gets_a_reset(redis: Redis) -> None:
-    """The old numbers must not be mistaken for new ones."""
-    old = await finished(redis, *numbered(10))
-    await StreamProducer(redis).delete("s")
-    new = await finished(redis, "new")
-    async with StreamConsumer(redis) as consumer:
-        rest = await read_all(consumer, "s", after=old[3].id)
-        assert [event.type for event in rest] == ["reset", "text", "end"]
-        assert rest[1:] == new
-
-
 async def test_a_cursor_from_before_a_takeover_goes_on_behind_it(redis: Redis, valkey_url: str) -> None:
     """Two generations in one log: a cursor of the first is placed, whatever the state says of the second."""
     await abandon(valkey_url, "s", "a", "b")
@@ -137,50 +95,6 @@ async def test_a_cursor_from_before_a_takeover_goes_on_behind_it(redis: Redis, v
     async with StreamConsumer(redis) as consumer:
         rest = await read_all(consumer, "s", after=cursor)
     assert [event.type for event in rest] == ["text", "restarted", "text", "end"]
-
-
-LOSSES: dict[str, Loss] = {
-    "deleted": lambda redis: StreamProducer(redis).delete("s"),
-    "expired": lambda redis: redis.pexpire(log_key("s"), 1),
-    "evicted": lambda redis: redis.delete(log_key("s")),
-    "state evicted": lambda redis: redis.delete(state_key("s")),
-    "flushed": lambda redis: redis.flushall(),
-}
-
-
-@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
-async def test_a_stream_that_vanishes_under_a_reader_ends_lost(redis: Redis, loss: Loss) -> None:
-    """Whoever removed it and however: the reader gets an end, the producer `StreamLost`, the source is closed."""
-    gate = Gate()
-    source = ScriptedSource(["a", gate, anyio.Event()])
-    got: list[StreamEvent] = []
-    async with StreamConsumer(redis) as consumer:
-        with anyio.fail_after(DEADLINE):
-            async with anyio.create_task_group() as group:
-
-                async def produce() -> None:
-                    with pytest.raises(StreamLost):
-                        await StreamProducer(redis, lease=1).run("s", source)
-
-                group.start_soon(produce)
-                await gate.reached()
-                group.start_soon(drain, consumer.events("s"), got)
-                await wait_until(lambda: got)
-                await loss(redis)
-    assert source.closed
-    assert text_of(got) == "a"
-    assert ended_as(got) is Status.LOST
-
-
-@pytest.mark.parametrize("loss", [LOSSES["deleted"], LOSSES["flushed"]], ids=["deleted", "flushed"])
-async def test_what_has_vanished_is_not_found_by_new_readers(redis: Redis, loss: Loss) -> None:
-    await finished(redis, "a")
-    await loss(redis)
-    async with StreamConsumer(redis) as consumer:
-        with pytest.raises(StreamNotFound):
-            await read_all(consumer, "s")
-        with pytest.raises(StreamNotFound):
-            await consumer.status("s")
 
 
 async def test_a_log_that_was_evicted_alone_is_lost(redis: Redis) -> None:

@@ -12,7 +12,7 @@ import anyio.lowlevel
 import pytest
 from redis.asyncio import Redis
 
-from core.streams import DEADLINE, ended_as, ends_in_log, eventually, faulty, read_all, state_key, text_in_log
+from core.streams import DEADLINE, ended_as, ends_in_log, eventually, faulty, read_all, state_key
 from resumable_stream import (
     LogUnavailable,
     Status,
@@ -64,40 +64,6 @@ async def test_a_stop_that_meets_an_append_in_flight_is_obeyed_at_once(
             await told.wait()
             answered.set()
             assert (await task).status is Status.CANCELLED
-
-
-async def test_a_run_that_is_cancelled_twice_lets_its_source_save_and_ends_once(
-    redis: Redis, producer: StreamProducer
-) -> None:
-    """The second one comes while the source is closing, as a timeout's does during a shutdown."""
-    saving, may_end = anyio.Event(), anyio.Event()
-    saved = False
-
-    async def source() -> AsyncIterator[str]:
-        nonlocal saved
-        try:
-            yield "a"
-            await anyio.sleep_forever()
-        finally:
-            saving.set()
-            await may_end.wait()
-            saved = True
-
-    with anyio.fail_after(DEADLINE):
-        task = asyncio.create_task(producer.run("s", source()))
-        await eventually(lambda: redis.exists(state_key("s")))
-        await eventually(lambda: text_in_log(redis, "s"))
-        task.cancel()
-        await saving.wait()
-        task.cancel()
-        for _ in range(5):
-            await anyio.lowlevel.checkpoint()
-        assert await ends_in_log(redis, "s") == []
-        may_end.set()
-        await asyncio.wait([task])
-    assert task.cancelled()
-    assert saved
-    assert await ends_in_log(redis, "s") == CANCELLED
 
 
 @pytest.mark.parametrize("pause", range(4))

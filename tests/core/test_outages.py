@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -27,7 +26,7 @@ from core.streams import (
     text_in_log,
     text_of,
 )
-from resumable_stream import LogUnavailable, Status, StreamConsumer, StreamEvent, StreamLost, StreamProducer, _links
+from resumable_stream import Status, StreamConsumer, StreamEvent, StreamLost, StreamProducer, _links
 from resumable_stream.embedded import EmbeddedValkey
 from resumable_stream.testing import Gate, ScriptedSource, Step, numbered
 from support import wait_until
@@ -44,36 +43,6 @@ async def own_server(tmp_path: Path) -> AsyncIterator[EmbeddedValkey]:
 
 async def written(redis: Redis, count: int) -> bool:
     return bool(await redis.xlen(log_key("s")) >= count)
-
-
-async def test_a_server_that_is_killed_and_restarted_loses_nothing(
-    own_server: EmbeddedValkey, no_tasks_left: None
-) -> None:
-    """SIGKILL in the middle of the writing, three times; what was confirmed is in the append-only file."""
-    tokens = numbered(900)
-    attached: list[StreamEvent] = []
-
-    async def kill_and_restart() -> None:
-        own_server.kill()
-        await anyio.to_thread.run_sync(own_server.restart)
-
-    script: list[Step] = []
-    for index, token in enumerate(tokens):
-        script.append(token)
-        if index in (200, 450, 700):
-            script.append(kill_and_restart)
-    async with Redis.from_url(own_server.url) as redis, StreamConsumer(redis) as consumer:
-        with anyio.fail_after(PATIENCE):
-            async with anyio.create_task_group() as group:
-                claimed = anyio.Event()
-                group.start_soon(StreamProducer(redis).run, "s", ScriptedSource([claimed.set, *script]))
-                await claimed.wait()
-                group.start_soon(drain, consumer.events("s"), attached)
-        later = await read_all(consumer, "s")
-    assert text_of(later) == "".join(tokens)
-    assert attached == later
-    assert is_dense(later)
-    assert ended_as(later) is Status.COMPLETED
 
 
 async def test_a_server_that_comes_back_empty_is_told_as_lost(tmp_path: Path, no_tasks_left: None) -> None:
@@ -103,37 +72,6 @@ async def test_a_server_that_comes_back_empty_is_told_as_lost(tmp_path: Path, no
             await wait_until(lambda: got[-1].terminal)
     assert text_of(got) == "a"
     assert ended_as(got) is Status.LOST
-
-
-async def test_a_server_that_stands_still_is_left_and_found_again(
-    own_server: EmbeddedValkey, no_tasks_left: None
-) -> None:
-    """SIGSTOP until the silent connections were given up and dialled anew, then SIGCONT."""
-    tokens = numbered(200)
-    gate = Gate()
-    got: list[StreamEvent] = []
-    pid = own_server.pid
-    async with (
-        faulty(own_server.url) as (proxy, redis),
-        StreamConsumer(redis) as consumer,
-        anyio.create_task_group() as group,
-    ):
-        with anyio.fail_after(PATIENCE):
-            script: list[Step] = [*tokens[:100], gate, *tokens[100:]]
-            group.start_soon(StreamProducer(redis, lease=30).run, "s", ScriptedSource(script))
-            await gate.reached()
-            group.start_soon(drain, consumer.events("s"), got)
-            await wait_until(lambda: len(got) == 100)
-            os.kill(pid, signal.SIGSTOP)
-            try:
-                before = proxy.accepted
-                gate.open()
-                await wait_until(lambda: proxy.accepted > before, timeout=30)
-            finally:
-                os.kill(pid, signal.SIGCONT)
-    assert text_of(got) == "".join(tokens)
-    assert is_dense(got)
-    assert ended_as(got) is Status.COMPLETED
 
 
 @pytest.mark.parametrize("fault", ["cut", "reset_peer", "down"])
@@ -167,41 +105,6 @@ async def test_a_connection_that_breaks_is_made_again(redis: Redis, valkey_url: 
             group.start_soon(drain, consumer.events("s"), got)
     assert text_of(got) == "".join(tokens)
     assert is_dense(got)
-
-
-async def test_a_reply_that_is_cut_anywhere_is_read_again(redis: Redis, valkey_url: str) -> None:
-    """The history arrives in one long reply: cut at growing places, the reader still gets it whole."""
-    await StreamProducer(redis).run("s", ScriptedSource(numbered(500)))
-    whole = await _read(redis)
-    async with faulty(valkey_url) as (proxy, client):
-        for count in (1, 3, 10, 99, 500, 1_000, 2_000, 5_000, 10_000):
-            async with StreamConsumer(client) as consumer:
-                viewer = await consumer.attach("s", after=whole[0].id)
-                got: list[StreamEvent] = []
-                proxy.to_client.cut_after(count)
-                with anyio.fail_after(PATIENCE):
-                    async with viewer:
-                        while (span := await viewer.advance()) is not None:
-                            got += span.events
-                    late = [event async for event in _patiently(consumer)]
-                assert got == whole[1:]
-                assert late == whole
-
-
-async def _patiently(consumer: StreamConsumer) -> AsyncIterator[StreamEvent]:
-    """All of the stream; a refusal at the beginning is the client's to repeat."""
-    while True:
-        try:
-            async for event in consumer.events("s"):
-                yield event
-        except LogUnavailable:
-            continue
-        return
-
-
-async def _read(redis: Redis) -> list[StreamEvent]:
-    async with StreamConsumer(redis) as consumer:
-        return await read_all(consumer, "s")
 
 
 async def test_without_its_subscription_a_reader_still_gets_everything(redis: Redis, redis_admin: SyncRedis) -> None:

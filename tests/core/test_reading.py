@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from contextlib import suppress
 
 import anyio
@@ -48,61 +47,6 @@ RUBBISH = (
     b"*3\r\n$3\r\n9-2\r\n$4\r\ntext\r\n$6\r\nforged\r\n",
     b"\xff" * 100,
 )
-
-
-async def test_at_whatever_moment_a_reader_comes_it_gets_the_same_text(redis: Redis) -> None:
-    """Before the first event, in the middle, as the end is being written, and after it."""
-    first, last = Gate(), Gate()
-    early: list[StreamEvent] = []
-    middle: list[StreamEvent] = []
-    at_the_end: list[StreamEvent] = []
-    source = ScriptedSource([first, *numbered(50), last, *numbered(50, start=51)])
-    async with StreamConsumer(redis) as consumer:
-        with anyio.fail_after(DEADLINE):
-            async with anyio.create_task_group() as group:
-                group.start_soon(StreamProducer(redis).run, "s", source)
-                await first.reached()
-                group.start_soon(drain, consumer.events("s"), early)
-                await anyio.lowlevel.checkpoint()
-                first.open()
-                await last.reached()
-                group.start_soon(drain, consumer.events("s"), middle)
-                last.open()
-                await source.wait_closed()
-                group.start_soon(drain, consumer.events("s"), at_the_end)
-        after = await read_all(consumer, "s")
-    assert text_of(after) == "".join(numbered(100))
-    assert is_dense(after)
-    assert early == middle == at_the_end == after
-
-
-@pytest.mark.parametrize("seed", range(6))
-async def test_a_reader_that_comes_as_the_stream_ends_misses_nothing(redis: Redis, seed: int) -> None:
-    """Some tens of short streams, with readers that come anywhere from the claim to past the end."""
-    rng = random.Random(seed)
-    got: dict[str, list[StreamEvent]] = {}
-
-    async def read(consumer: StreamConsumer, stream_id: str, steps: int) -> None:
-        for _ in range(steps):
-            await anyio.lowlevel.checkpoint()
-        while stream_id not in got:
-            try:
-                got[stream_id] = [event async for event in consumer.events(stream_id)]
-            except StreamNotFound:
-                await anyio.lowlevel.checkpoint()
-
-    async with StreamProducer(redis) as producer, StreamConsumer(redis) as consumer:
-        with anyio.fail_after(60):
-            async with anyio.create_task_group() as group:
-                for number in range(30):
-                    stream_id = f"s{number}"
-                    group.start_soon(producer.run, stream_id, ScriptedSource(["a", "b", "c"]))
-                    group.start_soon(read, consumer, stream_id, rng.randrange(60))
-    assert len(got) == 30
-    for events in got.values():
-        assert text_of(events) == "abc"
-        assert is_dense(events)
-        assert ended_as(events) is Status.COMPLETED
 
 
 async def test_an_event_arrives_while_the_source_is_still_silent(redis: Redis) -> None:

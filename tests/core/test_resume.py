@@ -15,9 +15,7 @@ from redis.asyncio import Redis
 from core.sse_parser import Message, parse
 from core.streams import DEADLINE, drain, eventually, faulty, ids_of, log_key, read_all, text_of
 from resumable_stream import (
-    EVENT_SOURCE,
     JSON,
-    Dialect,
     EventID,
     LogUnavailable,
     StreamConsumer,
@@ -29,52 +27,8 @@ from resumable_stream.testing import ScriptedSource, Step, numbered
 names = (f"s{number}" for number in count())
 
 
-async def read_in_parts(
-    consumer: StreamConsumer, stream_id: str, parts: list[int], *, dialect: Dialect = EVENT_SOURCE
-) -> list[Message]:
-    """Frames, with a new reader after each part that resumes where the last one was cut; then to the end."""
-    messages: list[Message] = []
-    cursor: str | None = None
-    ended = False
-    for size in [*parts, 10**9]:
-        if ended:
-            break
-        frames = consumer.frames(stream_id, last_event_id=cursor, dialect=dialect)
-        for _ in range(size):
-            try:
-                frame = await anext(frames)
-            except StopAsyncIteration:
-                ended = True
-                break
-            new = parse(frame)
-            messages += new
-            cursor = new[-1].last_event_id or cursor
-        await frames.aclose()
-    return messages
-
-
 def chunks(messages: list[Message]) -> str:
     return "".join(message.data for message in messages if message.type == "chunk")
-
-
-@pytest.mark.parametrize("live", [True, False])
-async def test_cut_at_every_frame_of_a_thousand_tokens(redis: Redis, live: bool) -> None:
-    """One reader a frame, on a stream that is being written and on one that has ended."""
-    tokens = numbered(1000)
-    async with StreamProducer(redis) as producer, StreamConsumer(redis) as consumer:
-        with anyio.fail_after(60):
-            async with anyio.create_task_group() as group:
-                if live:
-                    claimed = anyio.Event()
-                    group.start_soon(producer.run, "s", ScriptedSource([claimed.set, *tokens]))
-                    await claimed.wait()
-                else:
-                    await producer.run("s", ScriptedSource(tokens))
-                messages = await read_in_parts(consumer, "s", [1] * 1000)
-    assert chunks(messages) == "".join(tokens)
-    ids = [message.last_event_id for message in messages]
-    assert len(ids) == len(set(ids)) == 1001
-    assert (messages[-1].type, messages[-1].data) == ("system", "end")
 
 
 async def test_from_every_event_exactly_the_rest_follows(redis: Redis) -> None:
