@@ -197,7 +197,8 @@ def _form(nodes: list[Node], primaries: int) -> None:
             earlier.ask("CLUSTER", "MEET", "127.0.0.1", node.port, node.bus)
 
     def all_met() -> bool:
-        return all(node.says()["cluster_known_nodes"] == str(len(nodes)) for node in nodes)
+        views = [[line.split(" ") for line in node.ask("CLUSTER", "NODES").splitlines()] for node in nodes]
+        return all({line[0] for line in view} == {node.id for node in nodes} for view in views)
 
     wait_until_sync(all_met, what="the nodes know each other")
     for primary, replica in zip(nodes, nodes[primaries:], strict=False):
