@@ -18,6 +18,7 @@ from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 
 from promises.matrix import SERVERS, Server, Variant, program_of
+from resumable_stream import _links, _wire
 from resumable_stream.embedded import EmbeddedValkey
 from support import keys_without_ttl, no_connections_left
 
@@ -101,3 +102,11 @@ async def client(redis: Redis, valkey_url: str, variant: Variant) -> AsyncIterat
 def client_url(redis: Redis, valkey_url: str, variant: Variant) -> str:
     """The same for other processes."""
     return variant.url(valkey_url)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Connections to Redis are given up after half a second of silence, a tenth of what it is."""
+    for module, limit in ((_links, "REPLY_TIMEOUT"), (_links, "CHECK_INTERVAL"), (_wire, "CONNECT_TIMEOUT")):
+        monkeypatch.setattr(module, limit, 0.5)
+    return 0.5

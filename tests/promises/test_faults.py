@@ -18,7 +18,6 @@ from resumable_stream import (
     StreamConsumer,
     StreamEvent,
     StreamProducer,
-    _links,
     _scripts,
 )
 from resumable_stream.embedded import EmbeddedValkey
@@ -140,14 +139,12 @@ async def own_server(tmp_path: Path, redis: Redis, variant: Variant) -> AsyncIte
 @pytest.mark.promise(number=6)
 @in_corners
 async def test_a_server_that_stands_still_is_left_and_found_again(
-    own_server: EmbeddedValkey, variant: Variant, monkeypatch: pytest.MonkeyPatch
+    own_server: EmbeddedValkey, variant: Variant, impatient: float
 ) -> None:
     """SIGSTOP for 8 s at a tenth of the size: a connection is given up after 0.5 s of silence instead of 5.
 
     It lasts until the silent connections were given up and others were made, which nobody accepts either.
     """
-    for limit in ("REPLY_TIMEOUT", "CHECK_INTERVAL", "CONNECT_TIMEOUT"):
-        monkeypatch.setattr(_links, limit, 0.5)
     tokens = numbered(200)
     gate = Gate()
     got: list[StreamEvent] = []

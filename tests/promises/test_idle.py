@@ -15,7 +15,7 @@ from core.http_server import StreamApp, request, served
 from core.sse_parser import Message, parse
 from core.streams import DEADLINE, drain, ended_as, eventually, lease_is_over, log_key, milliseconds, state_key, text_of
 from promises.matrix import EVERY, SERVERS, Server, Variant, in_corners
-from resumable_stream import Status, StreamConsumer, StreamEvent, StreamProducer, _fanout, _links
+from resumable_stream import Status, StreamConsumer, StreamEvent, StreamProducer, _fanout
 from resumable_stream.testing import Gate, ScriptedSource
 from support import connections_of_this_process, wait_until
 
@@ -83,16 +83,14 @@ async def _is_past(redis: Redis, moment: float) -> bool:
 @pytest.mark.promise(number=21)
 @in_corners
 async def test_a_silent_model_costs_keep_alives_only_and_then_its_token_arrives(
-    redis: Redis, valkey_url: str, variant: Variant, monkeypatch: pytest.MonkeyPatch
+    redis: Redis, valkey_url: str, variant: Variant, impatient: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No token for three times as long as every timeout there is, made small: the longest is the retention of 1 s.
 
     A client whose connection ends at its age comes back all the while.
     """
-    for limit in ("REPLY_TIMEOUT", "CHECK_INTERVAL", "CONNECT_TIMEOUT"):
-        monkeypatch.setattr(_links, limit, 0.5)
     for limit in ("SWEEP", "LINGER"):
-        monkeypatch.setattr(_fanout, limit, 0.5)
+        monkeypatch.setattr(_fanout, limit, impatient)
     retention = 1.0
     gate = Gate()
     got: list[StreamEvent] = []
@@ -113,7 +111,7 @@ async def test_a_silent_model_costs_keep_alives_only_and_then_its_token_arrives(
                 ages += 1
 
     async with (
-        Redis.from_url(valkey_url, socket_timeout=0.5, **variant.settings) as client,
+        Redis.from_url(valkey_url, socket_timeout=impatient, **variant.settings) as client,
         StreamConsumer(client) as consumer,
         served(StreamApp(consumer, keep_alive=0.1, max_age=None, send_timeout=0.5)) as server,
         served(StreamApp(consumer, keep_alive=0.1, max_age=0.5, send_timeout=0.5)) as aging,
