@@ -35,6 +35,12 @@ def is_dense(events: Iterable[StreamEvent]) -> bool:
     return sequences == list(range(1, len(sequences) + 1))
 
 
+def since_reset(events: list[StreamEvent]) -> list[StreamEvent]:
+    """What a reader holds: all that came after the last event that told it to drop what it had."""
+    resets = [index for index, event in enumerate(events) if event.type == "reset"]
+    return events[resets[-1] + 1 :] if resets else events
+
+
 async def eventually(condition: Callable[[], Awaitable[object]], *, what: str = "") -> None:
     """Wait until a question to a server is answered with yes."""
 

@@ -18,6 +18,7 @@ from core.streams import (
     lease_is_over,
     log_key,
     read_all,
+    since_reset,
     text_in_log,
     text_of,
 )
@@ -41,12 +42,6 @@ async def replicated(pair: Pair, text: str) -> None:
             return await text_in_log(copy, "s") == text
 
         await eventually(there, what="the replica has what was written")
-
-
-def since_reset(events: list[StreamEvent]) -> list[StreamEvent]:
-    """What a reader holds: all that came after the last event that told it to drop what it had."""
-    resets = [index for index, event in enumerate(events) if event.type == "reset"]
-    return events[resets[-1] + 1 :] if resets else events
 
 
 @pytest.mark.parametrize("trimmed", [0, 40])
