@@ -51,6 +51,13 @@ local function last()
   local g, s = string.match(entry[1], '^(%d+)-(%d+)$')
   return tonumber(g), tonumber(s), entry[2][1], entry[2][2]
 end
+-- An ended log gives back the room that Redis keeps ready for entries to come, up to 4 KiB: a copy has none. Where that
+-- is not permitted, or would take long, the log stays as it is.
+local function fit()
+  local copy = log .. ':fit'
+  if redis.call('XLEN', log) >= 5000 or redis.pcall('COPY', log, copy, 'REPLACE') ~= 1 then return end
+  if redis.pcall('RENAME', copy, log).err then redis.call('DEL', copy) end
+end
 """
 
 
@@ -126,6 +133,7 @@ if ARGV[6] == '1' then
   redis.call('HDEL', state, 'b')
   redis.call('PEXPIRE', state, st[4])
   redis.call('PEXPIRE', log, st[4])
+  fit()
 elseif ARGV[5] ~= '0' or st[5] then
   redis.call('HSET', state, 'l', int(now() + st[3]))
   redis.call('HDEL', state, 'b')
@@ -177,6 +185,7 @@ if st[1] then
   redis.call('PEXPIRE', state, retention)
 end
 redis.call('PEXPIRE', log, retention)
+fit()
 redis.call('SPUBLISH', ARGV[1], '!')
 return {'buried'}
 """)
