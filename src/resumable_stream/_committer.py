@@ -32,6 +32,8 @@ logger: Final = logging.getLogger("resumable_stream")
 
 BATCH_EVENTS: Final = 512
 BATCH_BYTES: Final = 512 * 1024
+TURN: Final = 256
+"""Events in a row after which a source that never waits lets other tasks have their turn."""
 LAST_WORDS: Final = 5.0
 """Seconds that writing the end may take at least, whatever the outage timeout."""
 TAIL_BYTES: Final = 64 * 1024
@@ -85,6 +87,7 @@ class Committer:
         self._sent = 0
         self._taken = 0
         self._acknowledged = 0
+        self._turn = TURN
         self._tail = _Tail()
         self._end: Entry | None = None
         self._dead = False
@@ -101,14 +104,28 @@ class Committer:
         self.stop_requested = claim.stop
         """Whether `StreamProducer.cancel` was called on the stream, by anyone."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether `put` may be called at once. `reserve` waits until it may."""
+        return (
+            self._sent < self._turn
+            and (self._buffered < self._options.buffer_bytes or not self._buffered)
+            and self.error is None
+            and self._end is None
+        )
+
     async def reserve(self) -> None:
-        """Wait until the buffer has room.
+        """Wait until the buffer has room, and let others have their turn.
 
         Raises:
             StreamFenced, StreamLost, LogUnavailable: nothing more can be written.
             StreamClosed: the stream has its end.
         """
         self._check()
+        if self._sent >= self._turn:
+            self._turn = self._sent + TURN
+            await asyncio.sleep(0)
+            self._check()
         while self._buffered and self._buffered >= self._options.buffer_bytes:
             await self._wait_for_progress()
             self._check()
@@ -140,10 +157,10 @@ class Committer:
         if self._end is not None:
             raise StreamClosed(self.stream_id, "the stream has ended")
 
-    def put_text(self, text: str) -> None:
+    def put_text(self, text: bytes) -> None:
         """Buffer a ``text`` event, unless it would be empty."""
         if text:
-            self.put((_TEXT, text.encode("utf-8", "surrogatepass")))
+            self.put((_TEXT, text))
 
     async def _wait_for_progress(self) -> None:
         self._progress.clear()

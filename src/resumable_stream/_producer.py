@@ -18,7 +18,7 @@ from ._errors import LogUnavailable, StreamError, StreamExists, StreamFailure
 from ._events import EventID, Status, StreamEvent
 from ._log import RETENTION, Claim, Log, Names
 from ._waiting import wait_for_end
-from ._writer import StreamWriter
+from ._writer import StreamWriter, put
 
 logger: Final = logging.getLogger("resumable_stream")
 
@@ -167,7 +167,7 @@ class StreamProducer:
                     return StreamResult(status, last_id, attached=True)
                 raise
             interrupted = asyncio.Event()
-            task = asyncio.create_task(_drain(source, StreamWriter(committer)), name="resumable_stream source")
+            task = asyncio.create_task(_drain(source, committer), name="resumable_stream source")
             committer.on_interrupt(interrupted.set)
             try:
                 await _first_of(task, interrupted)
@@ -248,14 +248,16 @@ class StreamProducer:
             await committer.aclose()
 
 
-async def _drain(source: Source, writer: StreamWriter) -> BaseException | None:
+async def _drain(source: Source, committer: Committer) -> BaseException | None:
     """Send all of a source and close it. What goes wrong is returned: a task must not raise ``SystemExit``."""
     try:
         iterator = aiter(source)
         try:
-            if not writer.stop_requested:
-                async for item in iterator:
-                    await writer.send(item)
+            if not committer.stop_requested:
+                async for item in iterator:  # `StreamWriter.send`, without a coroutine for each token
+                    if not committer.ready:
+                        await committer.reserve()
+                    put(committer, item)
         finally:
             await _close(iterator)
             if source is not iterator:

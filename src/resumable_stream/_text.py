@@ -1,22 +1,38 @@
-"""Tokens that may end inside a character, made into text."""
+"""Tokens that may end inside a character, made into UTF-8."""
 
 from __future__ import annotations
 
 import codecs
+from typing import Final
+
+_CR: Final = 13
 
 
 class TextJoiner:
-    """Makes text of tokens that may end inside a character: bytes inside UTF-8, str inside a surrogate pair.
+    """Makes UTF-8 of tokens that may end inside a character: bytes inside UTF-8, str inside a surrogate pair.
 
-    A CRLF counts as one character: the text format would make two line feeds of its halves.
+    A CRLF counts as one character: the text format would make two line feeds of its halves. A lone surrogate becomes
+    its three bytes.
     """
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._half = ""
+        self._whole = True
+        """Whether nothing stays back."""
 
-    def feed(self, token: str | bytes) -> str:
+    def feed(self, token: str | bytes) -> bytes:
         """The text that is whole with this token; what is not stays back."""
+        if self._whole and token:
+            try:  # as nearly all tokens are
+                text = token.encode() if isinstance(token, str) else token
+                if text[-1] != _CR and (token is not text or text.isascii()):
+                    return text
+            except UnicodeEncodeError:
+                pass
+        return self._join(token).encode("utf-8", "surrogatepass")
+
+    def _join(self, token: str | bytes) -> str:
         if not token:
             return ""
         if isinstance(token, bytes):
@@ -28,11 +44,13 @@ class TextJoiner:
                 text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
         if text and (text[-1] == "\r" or "\ud800" <= text[-1] <= "\udbff"):
             text, self._half = text[:-1], text[-1]
+        self._whole = not self._half and not self._decoder.getstate()[0]
         return text
 
-    def finish(self) -> str:
+    def finish(self) -> bytes:
         """What stayed back: U+FFFD for incomplete UTF-8, a lone surrogate or CR as it is."""
-        return self._take_half() + self._decoder.decode(b"", final=True)
+        self._whole = True
+        return (self._take_half() + self._decoder.decode(b"", final=True)).encode("utf-8", "surrogatepass")
 
     def _take_half(self) -> str:
         half, self._half = self._half, ""

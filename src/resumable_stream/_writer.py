@@ -9,6 +9,7 @@ from ._errors import EventTooLarge
 from ._events import TEXT, EventID, Status, StreamEvent, check_event, pack
 
 MAX_EVENT_BYTES: Final = 8 * 1024 * 1024
+_TEXTUAL: Final = (str, bytes)
 
 
 class StreamWriter:
@@ -41,8 +42,8 @@ class StreamWriter:
         """Put an event behind those sent before. Text that is empty is dropped: it would change nothing.
 
         ``str`` and ``bytes`` (UTF-8, also cut inside a character) become ``text`` events. Returns when the event is
-        buffered, not when it is written (`flush` waits for that). Waits while the buffer is full; when it is cancelled
-        there, the event is not sent.
+        buffered, not when it is written (`flush` waits for that). Waits while the buffer is full, and lets others have
+        their turn after many events in a row; when it is cancelled there, the event is not sent.
 
         Raises:
             StreamFenced, StreamLost, LogUnavailable: nothing more can be written; the source should stop.
@@ -50,18 +51,9 @@ class StreamWriter:
             EventTooLarge: over 8 MiB; the event is not sent, others can be.
             ValueError: an event type that is malformed or the library's own, or data that is no JSON.
         """
-        await self._committer.reserve()
-        if isinstance(item, StreamEvent) and item.type != TEXT:
-            entry = pack(check_event(item))
-            _check_size(len(entry[1]))
-            self._committer.put_text(self._committer.text.finish())
-            self._committer.put(entry)
-            return
-        token = item.data if isinstance(item, StreamEvent) else item
-        if not isinstance(token, str | bytes):
-            raise ValueError("a text event's data is a string")
-        _check_size(len(token) if isinstance(token, bytes) else len(token.encode("utf-8", "surrogatepass")))
-        self._committer.put_text(self._committer.text.feed(token))
+        if not self._committer.ready:
+            await self._committer.reserve()
+        put(self._committer, item)
 
     async def flush(self) -> None:
         """Wait until all that was sent is in Redis. Half a character or CRLF at the end stays back until it is whole.
@@ -70,6 +62,27 @@ class StreamWriter:
             StreamFenced, StreamLost, LogUnavailable: it cannot be written.
         """
         await self._committer.flush()
+
+
+def put(committer: Committer, item: str | bytes | StreamEvent) -> None:
+    """Buffer what `StreamWriter.send` takes, when the committer is ready for it.
+
+    Raises:
+        EventTooLarge, ValueError: as there.
+    """
+    if isinstance(item, StreamEvent):
+        if item.type != TEXT:
+            entry = pack(check_event(item))
+            _check_size(len(entry[1]))
+            committer.put_text(committer.text.finish())
+            committer.put(entry)
+            return
+        item = item.data  # type: ignore[assignment]  # what is wrong is found below
+    if not isinstance(item, _TEXTUAL):
+        raise ValueError("a text event's data is a string")
+    if len(item) > MAX_EVENT_BYTES // 4:
+        _check_size(len(item) if isinstance(item, bytes) else len(item.encode("utf-8", "surrogatepass")))
+    committer.put_text(committer.text.feed(item))
 
 
 def _check_size(size: int) -> None:
