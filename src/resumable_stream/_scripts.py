@@ -110,20 +110,23 @@ APPEND: Final = _script("""
 local st = redis.call('HMGET', state, 'g', 's', 'ld', 't', 'b')
 if not st[1] then return {'lost'} end
 if st[1] ~= ARGV[2] then return {tonumber(st[1]) > tonumber(ARGV[2]) and 'fenced' or 'lost'} end
-local prefix, seq, bound = ARGV[2] .. '-', tonumber(ARGV[3]), ARGV[4]
+local argv, generation, seq, bound = ARGV, ARGV[2], tonumber(ARGV[3]), ARGV[4]
 if ARGV[5] ~= '2' and redis.pcall('XLEN', log) ~= seq - 1 then
   local _, head = last()
   if head < seq - 1 then return {redis.call('EXISTS', log) == 1 and 'behind' or 'lost', int(head)} end
 end
-for i = 8, #ARGV, 2 do
-  local reply
+local counts
+for i = 8, #argv, 2 do
+  local id, reply = counts or generation .. '-' .. int(seq)
   if bound == '0' then
-    reply = redis.pcall('XADD', log, 'NOMKSTREAM', prefix .. int(seq), ARGV[i], ARGV[i + 1])
+    reply = redis.pcall('XADD', log, 'NOMKSTREAM', id, argv[i], argv[i + 1])
   else
-    reply = redis.pcall('XADD', log, 'NOMKSTREAM', 'MAXLEN', '~', bound, prefix .. int(seq), ARGV[i], ARGV[i + 1])
+    reply = redis.pcall('XADD', log, 'NOMKSTREAM', 'MAXLEN', '~', bound, id, argv[i], argv[i + 1])
   end
   if not reply then return {'lost'} end
-  if type(reply) == 'table' and reply.err and not string.find(reply.err, 'equal or smaller', 1, true) then
+  if type(reply) ~= 'table' then
+    counts = generation .. '-*'
+  elseif not string.find(reply.err, 'equal or smaller', 1, true) then
     return reply
   end
   seq = seq + 1
