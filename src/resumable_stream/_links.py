@@ -19,6 +19,7 @@ import anyio
 from redis.asyncio import Redis
 
 from ._errors import LogUnavailable
+from ._eviction import look
 from ._primary import is_replica, moved
 from ._wire import ServerError, Wire, dial, pack
 
@@ -138,6 +139,7 @@ class CommandLink:
         try:
             await dial(self._redis, wire)
             self._wire = wire
+            look(wire.address, partial(self._send, wire))
             watch = _watch(self._redis, wire, partial(self._send, wire, wire.question))
             self._watcher = asyncio.create_task(watch, name="resumable_stream watch")
             self._watcher.add_done_callback(_ignore)

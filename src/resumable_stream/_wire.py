@@ -100,7 +100,10 @@ async def dial(redis: Redis, wire: Wire, *hello: str) -> None:
             wire.question = pack(b"PING")
         elif is_replica(reply):
             raise LogUnavailable("the server is a replica")
-        wire.address = getattr(connection, "host", ""), getattr(connection, "port", 0)
+        wire.address = (
+            getattr(connection, "host", "") or getattr(connection, "path", ""),
+            getattr(connection, "port", 0),
+        )
         # redis-py has no public way to hand a socket on; these attributes are as old as its asyncio support. Without
         # them its object is a connection that was closed.
         wire.writer = cast("asyncio.StreamWriter", connection._writer)  # noqa: SLF001
