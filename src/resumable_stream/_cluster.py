@@ -27,7 +27,7 @@ import anyio
 from redis.asyncio import RedisCluster
 
 from ._errors import LogUnavailable
-from ._links import Listener, backoff
+from ._links import CommandLink, Listener, backoff
 from ._nodes import PASSING, Node, Place, client_of
 from ._scripts import POKE, Script
 from ._slots import Address, SlotMap
@@ -78,6 +78,11 @@ class Cluster:
             if not (isinstance(reply, ServerError) and str(reply).startswith("NOSCRIPT")):
                 break
         return reply
+
+    def link(self, slot: int) -> CommandLink | None:
+        """The line to whoever is thought to have a slot; ``None`` when nobody is."""
+        node = self._owner(slot)
+        return node.link if node is not None else None
 
     async def call(
         self,

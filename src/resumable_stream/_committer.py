@@ -1,21 +1,27 @@
-"""What writes one stream: a bounded buffer, and the task that commits it group by group.
+"""What writes one stream: a bounded buffer, and what commits it group by group.
 
 While one append is under way, what is sent gathers; the next append takes all of it. So the first token never
 waits, and a busy source pays one round trip for many tokens.
+
+Where all goes well an append is launched by whoever sends, and its reply, when it comes, launches the next: no task is
+woken for a token. A task of its own does what takes patience: renewing the lease, gathering text, repeating an append
+whose reply is missing or is not what it should be.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import anyio
 
+from ._buffer import Buffer, Entry, Group, Tail
+from ._entries import TEXT_FIELD
 from ._errors import (
     LogUnavailable,
     StreamClosed,
@@ -23,23 +29,17 @@ from ._errors import (
     StreamFenced,
     StreamLost,
 )
-from ._events import END, TEXT, EventID, Status, StreamEvent, pack
+from ._events import END, EventID, Status, StreamEvent, pack
 from ._links import backoff
 from ._log import Appended, Claim, Log, Names
 from ._text import TextJoiner
 
 logger: Final = logging.getLogger("resumable_stream")
 
-BATCH_EVENTS: Final = 512
-BATCH_BYTES: Final = 512 * 1024
 TURN: Final = 256
 """Events in a row after which a source that never waits lets other tasks have their turn."""
 LAST_WORDS: Final = 5.0
 """Seconds that writing the end may take at least, whatever the outage timeout."""
-TAIL_BYTES: Final = 64 * 1024
-"""How much of what Redis has acknowledged is kept, for a failover that loses it."""
-ENTRY_OVERHEAD: Final = 64
-"""Bytes that one entry is reckoned to cost beside its data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +54,28 @@ class WriterOptions:
     max_events: int | None
 
 
-_TEXT: Final = TEXT.encode()
+class _Flight:
+    """A group that has its ids and is under way. Takes the reply of the server in place of a future."""
 
-Entry = tuple[bytes, bytes]
-"""A field and a value of the log: see `_events.pack`."""
+    __slots__ = ("_committer", "first", "group", "started")
+
+    def __init__(self, committer: Committer, first: EventID, group: Group, started: float) -> None:
+        self._committer = committer
+        self.first = first
+        self.group = group
+        self.started = started
+
+    def done(self) -> bool:
+        """Whether nobody wants the reply any more."""
+        return self._committer.flight is not self
+
+    def set_result(self, reply: object, /) -> None:
+        """Take the reply."""
+        self._committer.on_reply(self, reply)
+
+    def set_exception(self, exception: Exception, /) -> None:
+        """There is no reply: the task will ask again."""
+        self._committer.on_doubt()
 
 
 class Committer:
@@ -67,7 +85,8 @@ class Committer:
         stream_id: the stream.
         status: ``active`` until the terminal event is written, then what it says.
         last_id: the id of the last event that Redis has acknowledged; ``None`` before the first.
-        text: holds back the end of a token that is not a whole character, or not a whole CRLF.
+        text: holds back the end of a token that is not a whole character.
+        flight: what is under way; the next group waits for it.
     """
 
     def __init__(self, log: Log, names: Names, stream_id: str, claim: Claim, options: WriterOptions) -> None:
@@ -75,27 +94,26 @@ class Committer:
         self.status = Status.ACTIVE
         self.last_id: EventID | None = None
         self.text = TextJoiner()
+        self.flight: _Flight | None = None
         self._log = log
         self._names = names
         self._options = options
+        self._max_events = options.max_events or 0
         self._generation = claim.generation
         self._next = claim.head + 1
-        self._buffer: deque[Entry] = deque()
-        self._buffered = 0
-        self._taken_bytes = 0
-        # How many were ever put in, taken out into a group, and acknowledged.
-        self._sent = 0
-        self._taken = 0
-        self._acknowledged = 0
+        self._buffer = Buffer(join=options.flush_interval > 0)
         self._turn = TURN
-        self._tail = _Tail()
+        self._tail = Tail()
         self._end: Entry | None = None
         self._dead = False
+        self._in_doubt = False
+        self._awaited = False
         self._wake = asyncio.Event()
         self._progress = asyncio.Event()
+        self._prompt = options.flush_interval == 0
         self._hurry = True
-        self._renew_at = time.monotonic() + options.lease / 3
-        self._timer: asyncio.TimerHandle | None = None
+        self._gathering = False
+        self._renew_at = self._next_renewal(time.monotonic())
         self._task: asyncio.Task[None] | None = None
         self._interrupt: Callable[[], object] | None = None
         self._unsubscribe: Callable[[], None] | None = None
@@ -107,9 +125,10 @@ class Committer:
     @property
     def ready(self) -> bool:
         """Whether `put` may be called at once. `reserve` waits until it may."""
+        buffer = self._buffer
         return (
-            self._sent < self._turn
-            and (self._buffered < self._options.buffer_bytes or not self._buffered)
+            buffer.count < self._turn
+            and buffer.size < self._options.buffer_bytes
             and self.error is None
             and self._end is None
         )
@@ -122,20 +141,22 @@ class Committer:
             StreamClosed: the stream has its end.
         """
         self._check()
-        if self._sent >= self._turn:
-            self._turn = self._sent + TURN
+        if self._buffer.count >= self._turn:
+            self._turn = self._buffer.count + TURN
             await asyncio.sleep(0)
             self._check()
-        while self._buffered and self._buffered >= self._options.buffer_bytes:
+        while self._buffer.size >= self._options.buffer_bytes:
             await self._wait_for_progress()
             self._check()
 
     def put(self, entry: Entry) -> None:
         """Buffer an entry behind the others."""
-        self._buffer.append(entry)
-        self._buffered += len(entry[1]) + ENTRY_OVERHEAD
-        self._sent += 1
-        self._wake.set()
+        self._buffer.put(entry)
+        if self.flight is None:
+            if self._prompt and self._task is not None:
+                self._launch()
+            elif not self._gathering or self._buffer.size >= self._options.buffer_bytes:
+                self._wake.set()
 
     async def flush(self) -> None:
         """Wait until all that was put in is in Redis.
@@ -143,10 +164,10 @@ class Committer:
         Raises:
             StreamFenced, StreamLost, LogUnavailable: it cannot be written.
         """
-        target = self._sent
+        target = self._buffer.count
         self._hurry = True
         self._wake.set()
-        while self._acknowledged < target:
+        while self._buffer.acknowledged < target:
             if self.error is not None:
                 raise self.error
             await self._wait_for_progress()
@@ -160,7 +181,7 @@ class Committer:
     def put_text(self, text: bytes) -> None:
         """Buffer a ``text`` event, unless it would be empty."""
         if text:
-            self.put((_TEXT, text))
+            self.put((TEXT_FIELD, text))
 
     async def _wait_for_progress(self) -> None:
         self._progress.clear()
@@ -193,7 +214,7 @@ class Committer:
             await asyncio.wait([self._task], timeout=patience)
         if self._dead and self.error is not None:
             raise self.error
-        if self._acknowledged < self._sent:
+        if self._buffer.acknowledged < self._buffer.count:
             raise LogUnavailable("the end of the stream could not be written")
         self.status = status
 
@@ -202,10 +223,9 @@ class Committer:
         if self.error is None:
             self.error = StreamClosed(self.stream_id, "the stream is no longer written here")
         self._progress.set()
+        self.flight = None
         if self._unsubscribe is not None:
             self._unsubscribe()
-        if self._timer is not None:
-            self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -221,107 +241,136 @@ class Committer:
         """Somebody asked for a stop, or deleted the stream: the next renewal says which."""
         self.on_subscribed()
 
-    # The committing task.
+    # Where all goes well.
+
+    def _launch(self) -> None:
+        """Send the next group on its way; an empty one renews the lease."""
+        now = time.monotonic()
+        group = self._buffer.take()
+        flight = self.flight = _Flight(self, EventID(self._generation, self._next), group, now)
+        if renew := now >= self._renew_at:
+            self._renew_at = self._next_renewal(now)  # before the call: a stop may ask for another meanwhile
+        if not self._log.launch(
+            flight,
+            self._names,
+            flight.first,
+            group.entries,
+            max_events=self._max_events,
+            renew=renew,
+            end=self._ends(group),
+        ):
+            self.on_doubt()
+
+    def _ends(self, group: Group) -> bool:
+        return bool(group.entries) and group.entries[-1] is self._end
+
+    def on_reply(self, flight: _Flight, reply: object) -> None:
+        """An append was answered: go on with the next, or leave it to the task."""
+        if (appended := self._log.launched(reply)) is None:
+            self.on_doubt()
+            return
+        self._digest(appended)
+        self._settle(flight.group)
+        if self._buffer and self._prompt:
+            self._launch()
+        elif self._awaited or self._buffer or self._end is not None:
+            self._wake.set()
+
+    def on_doubt(self) -> None:
+        """Nobody knows how the append went. The ids stay the same, so a repetition changes nothing."""
+        self._in_doubt = True
+        self._wake.set()
+
+    def _next_renewal(self, now: float) -> float:
+        """A third of the lease away, a little less at random: streams that began together do not renew together."""
+        return now + self._options.lease / 3 * random.uniform(0.8, 1.0)  # noqa: S311 - spreads load, guards nothing
+
+    def _settle(self, group: Group) -> None:
+        self._tail.add(self._next, group)
+        self._next += len(group.entries)
+        if group.entries:
+            self.last_id = EventID(self._generation, self._next - 1)
+        self._buffer.acknowledge(group)
+        self.flight = None
+        self._progress.set()
+
+    # What takes patience.
 
     async def _commit_all(self) -> None:
         try:
-            while self._end is None or self._buffer:
-                await self._wait_for_work()
-                await self._commit(self._take())
+            while self._end is None or self._buffer or self.flight is not None:
+                self._wake.clear()
+                if self.flight is not None and self._in_doubt:
+                    await self._repeat(self.flight)
+                elif self.flight is not None:
+                    self._awaited = True
+                    await self._wake.wait()
+                    self._awaited = False
+                elif self._buffer:
+                    await self._gather()
+                    self._launch()
+                elif (left := self._renew_at - time.monotonic()) > 0:
+                    with anyio.move_on_after(left):
+                        await self._wake.wait()
+                else:
+                    self._launch()
         except StreamError as exc:
-            self._dead = True
-            self._buffer.clear()
-            self._fail(exc)
+            self._die(exc)
         except Exception as exc:
             logger.exception("stream %s cannot be written", self.stream_id)
-            self._dead = True
-            self._buffer.clear()
             error = StreamLost(self.stream_id, "the stream cannot be written")
             error.__cause__ = exc
-            self._fail(error)
+            self._die(error)
         finally:
             self._progress.set()
+
+    def _die(self, exc: Exception) -> None:
+        self._dead = True
+        self._buffer.clear()
+        self._fail(exc)
 
     def _fail(self, exc: Exception) -> None:
         self.error = exc
         self._progress.set()
         self._interrupt_source()
 
-    async def _wait_for_work(self) -> None:
-        loop = asyncio.get_running_loop()
-        while not self._buffer and (left := self._renew_at - time.monotonic()) > 0:
-            self._wake.clear()
-            self._timer = loop.call_later(left, self._wake.set)
-            await self._wake.wait()
-            self._timer.cancel()
-        if self._options.flush_interval > 0 and self._buffer:
-            if not self._hurry:
-                await self._gather()
-            self._hurry = False
-
     async def _gather(self) -> None:
         """Let tokens come together for the flush interval, unless somebody is in a hurry or the buffer is full."""
+        if self._prompt:
+            return
         deadline = min(time.monotonic() + self._options.flush_interval, self._renew_at)
-        while not self._hurry and self._buffered < self._options.buffer_bytes:
-            self._wake.clear()
+        self._gathering = True
+        while not self._hurry and self._buffer.size < self._options.buffer_bytes:
             with anyio.move_on_after(max(0.0, deadline - time.monotonic())) as scope:
                 await self._wake.wait()
+            self._wake.clear()
             if scope.cancelled_caught:
-                return
+                break
+        self._hurry = self._gathering = False
 
-    def _take(self) -> list[Entry]:
-        """The next group of entries; with a flush interval, text that stands together becomes one entry."""
-        batch: list[Entry] = []
-        size = 0
-        merge = self._options.flush_interval > 0
-        buffer = self._buffer
-        while buffer and len(batch) < BATCH_EVENTS and size < BATCH_BYTES:
-            entry = self._pop()
-            size += len(entry[1])
-            if merge and entry[0] == _TEXT:
-                pieces = [entry[1]]
-                while buffer and buffer[0][0] == _TEXT and size < BATCH_BYTES:
-                    pieces.append(self._pop()[1])
-                    size += len(pieces[-1])
-                entry = (entry[0], b"".join(pieces))
-            batch.append(entry)
-        return batch
-
-    def _pop(self) -> Entry:
-        entry = self._buffer.popleft()
-        self._taken += 1
-        self._taken_bytes += len(entry[1]) + ENTRY_OVERHEAD
-        return entry
-
-    async def _commit(self, batch: list[Entry]) -> None:
-        """Append until Redis has answered. The ids stay the same, so a repetition changes nothing.
+    async def _repeat(self, flight: _Flight) -> None:
+        """Append until Redis has answered, and say what the answer means.
 
         Where a failover has lost the newest events, what is still known of them goes in front.
         """
-        taken = self._taken
-        size, self._taken_bytes = self._taken_bytes, 0
-        first = EventID(self._generation, self._next)
-        ends = bool(batch) and batch[-1] is self._end
-        started = time.monotonic()
+        group = flight.group
         attempt = 0
         mend: list[Entry] | None = None
         while True:
-            now = time.monotonic()
-            if renew := attempt > 0 or now >= self._renew_at:
-                self._renew_at = now + self._options.lease / 3  # before the call: a stop may ask for another meanwhile
+            self._renew_at = self._next_renewal(time.monotonic())
             try:
                 appended = await self._log.append(
                     self._names,
-                    first if not mend else EventID(self._generation, self._next - len(mend)),
-                    batch if not mend else [*mend, *batch],
-                    max_events=self._options.max_events or 0,
-                    renew=renew,
+                    flight.first if not mend else EventID(self._generation, self._next - len(mend)),
+                    group.entries if not mend else [*mend, *group.entries],
+                    max_events=self._max_events,
+                    renew=True,
                     mend=mend is not None,
-                    end=ends,
+                    end=self._ends(group),
                 )
             except LogUnavailable as exc:
                 mend = None  # the next answer may come from yet another server
-                if self.error is None and now - started >= self._options.outage_timeout:
+                if self.error is None and time.monotonic() - flight.started >= self._options.outage_timeout:
                     # The source is stopped, but this goes on: what was taken and a terminal may still get through.
                     error = LogUnavailable("Redis was away for longer than the outage timeout")
                     error.__cause__ = exc
@@ -335,20 +384,15 @@ class Committer:
                 logger.warning("stream %s: Redis has lost %d events, %d are known", self.stream_id, lost, len(mend))
                 continue
             break
-        self._digest(appended)
-        self._tail.add(self._next, batch, size)
-        self._next += len(batch)
-        if batch:
-            self.last_id = EventID(self._generation, self._next - 1)
-        self._acknowledged = taken
-        self._buffered -= size
-        self._progress.set()
-
-    def _digest(self, appended: Appended) -> None:
         if appended.outcome == "fenced":
             raise StreamFenced(self.stream_id, "a newer claim holds the stream")
         if appended.outcome == "lost":
             raise StreamLost(self.stream_id, "the stream is gone from Redis")
+        self._in_doubt = False
+        self._digest(appended)
+        self._settle(flight.group)
+
+    def _digest(self, appended: Appended) -> None:
         if appended.stop and not self.stop_requested:
             self.stop_requested = True
             self._interrupt_source()
@@ -357,23 +401,3 @@ class Committer:
         callback, self._interrupt = self._interrupt, None
         if callback is not None:
             callback()
-
-
-class _Tail:
-    """The newest events that were acknowledged, in groups as they were written, up to `TAIL_BYTES`."""
-
-    def __init__(self) -> None:
-        self._groups: deque[tuple[int, list[Entry], int]] = deque()
-        self._size = 0
-
-    def add(self, first: int, entries: list[Entry], size: int) -> None:
-        """Keep what follows."""
-        if entries:
-            self._groups.append((first, entries, size))
-            self._size += size
-            while self._size > TAIL_BYTES:
-                self._size -= self._groups.popleft()[2]
-
-    def after(self, sequence: int) -> list[Entry]:
-        """What is known of the events after this one, up to the newest."""
-        return [entry for first, entries, _ in self._groups for entry in entries[max(0, sequence + 1 - first) :]]

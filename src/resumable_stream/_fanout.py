@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from typing import Final
 
 import anyio
@@ -295,7 +296,8 @@ class Feed:
             return None
         if not peek.lease_left:
             return await self._log.bury(self.names) or 0.0
-        return min(SWEEP, peek.lease_left + 0.02)
+        # Spread: feeds that began together do not look together.
+        return min(SWEEP * random.uniform(0.8, 1.0), peek.lease_left + 0.02)  # noqa: S311 - guards nothing
 
     async def _read(self, cursor: EventID | None) -> list[Entries]:
         """A page of what this feed knows of: nothing of a claim that it has not looked at yet."""

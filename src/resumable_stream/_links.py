@@ -20,6 +20,7 @@ from redis.asyncio import Redis
 
 from ._errors import LogUnavailable
 from ._eviction import look
+from ._outbox import Outbox
 from ._primary import is_replica, moved
 from ._wire import ServerError, Wire, dial, pack
 
@@ -68,6 +69,19 @@ async def _watch(redis: Redis, wire: Wire, ask: Callable[[], asyncio.Future[Any]
     wire.transport.abort()
 
 
+class Receiver(Protocol):
+    """Who waits for a reply; a future is one. What is not a future is called at once when the reply comes."""
+
+    def done(self) -> bool:
+        """Whether it does not want to know any more."""
+
+    def set_result(self, result: Any, /) -> None:
+        """Take the reply; must not raise."""
+
+    def set_exception(self, exception: Exception, /) -> None:
+        """Hear that there will be none; must not raise."""
+
+
 class CommandLink:
     """One connection on which many callers pipeline their commands."""
 
@@ -75,8 +89,9 @@ class CommandLink:
         self._redis = redis
         self._tell_lost = on_lost
         self._wire: Wire | None = None
+        self._outbox: Outbox
         self._dialling: asyncio.Task[None] | None = None
-        self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
+        self._waiting: deque[tuple[Receiver, float]] = deque()
         self._watch: asyncio.TimerHandle | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._closed = False
@@ -90,34 +105,41 @@ class CommandLink:
             LogUnavailable: the connection could not be made, or was lost before the reply came, or the server
                 was silent for `REPLY_TIMEOUT` seconds. The command may have been executed.
         """
-        while (wire := self._wire) is None:
+        while self._wire is None:
             await self._connected()
-        return await self._send(wire, command)
+        return await self._send(command)
 
     async def call_asking(self, command: bytes) -> Any:
         """`call`, behind an ``ASKING``: a cluster's server takes the command for a slot that is being moved to it."""
-        while (wire := self._wire) is None:
+        while self._wire is None:
             await self._connected()
-        self._send(wire, _ASKING).add_done_callback(_ignore)  # nothing may come between the two
-        return await self._send(wire, command)
+        self._send(_ASKING).add_done_callback(_ignore)  # nothing may come between the two
+        return await self._send(command)
 
     def post(self, command: bytes) -> None:
         """Send a command, if there is a connection, and do not wait for its reply."""
         if self._wire is not None:
-            self._send(self._wire, command).add_done_callback(_ignore)
+            self._send(command).add_done_callback(_ignore)
 
     @property
     def connected(self) -> bool:
         """Whether there is a connection now."""
         return self._wire is not None
 
-    def _send(self, wire: Wire, command: bytes) -> asyncio.Future[Any]:
+    def launch(self, command: bytes, receiver: Receiver) -> bool:
+        """Send one packed command for which somebody else takes the reply. Returns whether there is a connection."""
+        if self._wire is None:
+            return False
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
-        self._waiting.append((future, loop.time() + REPLY_TIMEOUT))
+        self._waiting.append((receiver, loop.time() + REPLY_TIMEOUT))
         if self._watch is None:
             self._watch = loop.call_later(REPLY_TIMEOUT, self._check_silence)
-        wire.transport.write(command)
+        self._outbox.write(command)
+        return True
+
+    def _send(self, command: bytes) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.launch(command, future)
         return future
 
     async def _connected(self) -> None:
@@ -138,9 +160,9 @@ class CommandLink:
         wire = Wire(self._on_reply, self._on_lost)
         try:
             await dial(self._redis, wire)
-            self._wire = wire
-            look(wire.address, partial(self._send, wire))
-            watch = _watch(self._redis, wire, partial(self._send, wire, wire.question))
+            self._wire, self._outbox = wire, Outbox(wire.transport)
+            look(wire.address, self._send)
+            watch = _watch(self._redis, wire, partial(self._send, wire.question))
             self._watcher = asyncio.create_task(watch, name="resumable_stream watch")
             self._watcher.add_done_callback(_ignore)
         finally:
@@ -148,20 +170,23 @@ class CommandLink:
 
     def _on_reply(self, reply: Any) -> None:
         if self._waiting:
-            future, _ = self._waiting.popleft()
-            if not future.done():
-                future.set_result(reply)
+            receiver, _ = self._waiting.popleft()
+            if not receiver.done():
+                receiver.set_result(reply)
+            self._outbox.answered()
         if isinstance(reply, ServerError) and str(reply).startswith(_ELSEWHERE) and self._wire is not None:
             self._wire.transport.abort()  # not the server to talk to any more: connecting again may find the right one
 
     def _on_lost(self, exc: BaseException | None) -> None:
-        self._wire = None
+        if self._wire is not None:
+            self._wire = None
+            self._outbox.close()
         waiting, self._waiting = self._waiting, deque()
-        for future, _ in waiting:
-            if not future.done():
+        for receiver, _ in waiting:
+            if not receiver.done():
                 error = LogUnavailable("the connection to Redis was lost")
                 error.__cause__ = exc
-                future.set_exception(error)
+                receiver.set_exception(error)
         for pending in (self._watch, self._watcher):
             if pending is not None:
                 pending.cancel()

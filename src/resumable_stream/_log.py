@@ -24,7 +24,7 @@ from ._cluster import Cluster
 from ._entries import Entries
 from ._errors import LogUnavailable, StreamExists
 from ._events import EventID, Status, StreamEvent, check_stream_id, unpack
-from ._links import CommandLink, Listener, Subscriber
+from ._links import CommandLink, Listener, Receiver, Subscriber
 from ._scripts import POKE, Script
 from ._slots import SlotMap
 from ._wire import ServerError, bulk, pack
@@ -213,23 +213,38 @@ class Log:
         Raises:
             LogUnavailable: the outcome is unknown, or Redis refused for now; the same call may be made again.
         """
-        parts = [bulk(part) for entry in entries for part in entry]
-        body = b"".join(parts)
-        if len(body) <= PUBLISH_LIMIT:
-            message = b"*%d\r\n" % (len(parts) + 1) + bulk(str(first).encode()) + body
-        else:
-            message = POKE
-        head = (
-            names.log, names.state, names.channel, b"%d" % first.generation, b"%d" % first.sequence,
-            b"%d" % max_events, b"2" if mend else b"1" if renew else b"0", b"1" if end else b"0",
-            message if parts else b"",
-        )  # fmt: skip
-        arguments = b"".join([bulk(part) for part in head]) + body
-        reply = await self._evaluate(_scripts.APPEND, names, [names.channel], len(head) + len(parts), arguments)
+        mode = 2 if mend else int(renew)
+        count, arguments = _append_arguments(names, first, entries, max_events=max_events, mode=mode, end=end)
+        reply = await self._evaluate(_scripts.APPEND, names, [names.channel], count, arguments)
         outcome = reply[0].decode()
         if outcome == "behind":
             return Appended(outcome, head=int(reply[1]))
         return Appended(outcome, stop=bool(reply[1]) if outcome == "ok" else False)
+
+    def launch(
+        self,
+        receiver: Receiver,
+        names: Names,
+        first: EventID,
+        entries: Sequence[tuple[bytes, bytes]],
+        *,
+        max_events: int = 0,
+        renew: bool = False,
+        end: bool = False,
+    ) -> bool:
+        """`append` without waiting, for an append that will most likely succeed. The reply is for `launched`.
+
+        Returns:
+            Whether it was sent; ``False`` when there is no connection now.
+        """
+        count, arguments = _append_arguments(names, first, entries, max_events=max_events, mode=int(renew), end=end)
+        link = self._link if self._cluster is None else self._cluster.link(names.slot)
+        return link is not None and link.launch(_by_name(_scripts.APPEND, count, arguments), receiver)
+
+    @staticmethod
+    def launched(reply: Any) -> Appended | None:
+        """How an append that was launched went; ``None`` when `append` must be called to find out, or to do it."""
+        return Appended("ok", stop=bool(reply[1])) if isinstance(reply, list) and reply[0] == b"ok" else None
 
     async def read(self, names: Names, *, after: EventID | None, count: int) -> list[Entries]:
         """The next events after a cursor, at most ``count``; from the first event there is when it is ``None``.
@@ -298,10 +313,10 @@ class Log:
     async def _evaluate(self, script: Script, names: Names, channels: list[bytes], count: int, arguments: bytes) -> Any:
         if self._cluster is not None:
             return _checked(await self._cluster.evaluate(script, names.slot, count, arguments, channels))
-        rest = b"$1\r\n2\r\n" + arguments
-        reply = await self._send(b"*%d\r\n$7\r\nEVALSHA\r\n" % (count + 3) + bulk(script.sha) + rest)
+        reply = await self._send(_by_name(script, count, arguments))
         if isinstance(reply, ServerError) and str(reply).startswith("NOSCRIPT"):
-            reply = await self._send(b"*%d\r\n$4\r\nEVAL\r\n" % (count + 3) + bulk(script.source) + rest)
+            head = b"*%d\r\n$4\r\nEVAL\r\n" % (count + 3) + bulk(script.source)
+            reply = await self._send(b"%b$1\r\n2\r\n%b" % (head, arguments))
         return _checked(reply)
 
     async def _call(self, names: Names, command: bytes) -> Any:
@@ -318,6 +333,36 @@ class Log:
             if time.monotonic() - started > QUICK:
                 raise
         return await self._link.call(command)
+
+
+def _by_name(script: Script, count: int, arguments: bytes) -> bytes:
+    """A call of a script that the server has, most likely, with two keys and the rest of ``count`` arguments."""
+    return b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%b\r\n$1\r\n2\r\n%b" % (count + 3, script.sha, arguments)
+
+
+def _append_arguments(
+    names: Names,
+    first: EventID,
+    entries: Sequence[tuple[bytes, bytes]],
+    *,
+    max_events: int,
+    mode: int,
+    end: bool,
+) -> tuple[int, bytes]:
+    """The arguments of the script that appends, its keys among them: their number, and themselves."""
+    parts = [bulk(part) for entry in entries for part in entry]
+    body = b"".join(parts)
+    if not parts:
+        message = b""
+    elif len(body) <= PUBLISH_LIMIT:
+        message = b"*%d\r\n%b%b" % (len(parts) + 1, bulk(b"%d-%d" % first), body)
+    else:
+        message = POKE
+    head = (
+        names.log, names.state, names.channel, b"%d" % first.generation, b"%d" % first.sequence,
+        b"%d" % max_events, b"%d" % mode, b"1" if end else b"0", message,
+    )  # fmt: skip
+    return len(head) + len(parts), b"".join([bulk(part) for part in head]) + body
 
 
 def _checked(reply: Any) -> Any:
@@ -365,5 +410,5 @@ def parse_message(payload: bytes) -> Entries | None:
     reader = hiredis.Reader()
     reader.feed(payload)
     parts = reader.gets()
-    first = EventID.parse(parts[0])
-    return Entries.parse(first.generation, first.sequence, parts[1::2], parts[2::2])
+    generation, _, sequence = parts[0].partition(b"-")
+    return Entries.parse(int(generation), int(sequence), parts[1::2], parts[2::2])

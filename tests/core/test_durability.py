@@ -22,7 +22,7 @@ from core.streams import (
     text_in_log,
     text_of,
 )
-from resumable_stream import Status, StreamConsumer, StreamEvent, StreamLost, StreamProducer, StreamWriter, _committer
+from resumable_stream import Status, StreamConsumer, StreamEvent, StreamLost, StreamProducer, StreamWriter, _buffer
 from resumable_stream.testing import numbered
 from support import wait_until
 
@@ -81,7 +81,7 @@ async def test_what_a_failover_has_lost_is_written_again_by_its_producer(trimmed
 
 async def test_what_nobody_has_any_more_is_told_as_a_gap(no_tasks_left: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The producer keeps a bounded tail: to those who come later the rest is missing, by number."""
-    monkeypatch.setattr(_committer, "TAIL_BYTES", 1000)
+    monkeypatch.setattr(_buffer, "TAIL_BYTES", 1000)
     got: list[StreamEvent] = []
     async with (
         lagging_pair() as pair,

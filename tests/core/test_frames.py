@@ -11,7 +11,7 @@ from resumable_stream._entries import Entries
 from resumable_stream._events import pack
 from resumable_stream._frames import encode
 
-TEXT = st.text(st.characters() | st.sampled_from('\r\n\0\ud800\udfff퟿\ue000\ufeff\u2028\x85"\\</'))
+TEXT = st.text(st.characters() | st.sampled_from('\r\n\0\ud800\udfff퟿\ue000\ufeff\u2028\u2029\x85"\\</'))
 EVENTS = st.lists(
     TEXT.map(lambda text: StreamEvent("text", text))
     | st.sampled_from(

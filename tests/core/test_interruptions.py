@@ -40,21 +40,29 @@ async def test_a_stop_that_meets_an_append_in_flight_is_obeyed_at_once(
     redis: Redis, producer: StreamProducer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The append knows nothing of it, and the next sign of life is further away than the test's deadline."""
-    written, told, answered = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    append, on_message = _log.Log.append, _committer.Committer.on_message
+    written, told = asyncio.Event(), asyncio.Event()
+    launch, on_reply, on_message = _log.Log.launch, _committer.Committer.on_reply, _committer.Committer.on_message
+    renewing: list[object] = []
+    replies: list[Callable[[], None]] = []
 
-    async def slow_append(self: _log.Log, *args: Any, renew: bool = False, **options: Any) -> _log.Appended:
-        appended = await append(self, *args, renew=renew, **options)
+    def noted(self: _log.Log, receiver: Any, *args: Any, renew: bool = False, **options: Any) -> bool:
         if renew:
+            renewing.append(receiver)
+        return launch(self, receiver, *args, renew=renew, **options)
+
+    def slow_reply(self: _committer.Committer, flight: Any, reply: object) -> None:
+        if flight in renewing and not told.is_set():
+            replies.append(lambda: on_reply(self, flight, reply))
             written.set()
-            await answered.wait()
-        return appended
+        else:
+            on_reply(self, flight, reply)
 
     def heard(self: _committer.Committer, payload: bytes) -> None:
         on_message(self, payload)
         told.set()
 
-    monkeypatch.setattr(_log.Log, "append", slow_append)
+    monkeypatch.setattr(_log.Log, "launch", noted)
+    monkeypatch.setattr(_committer.Committer, "on_reply", slow_reply)
     monkeypatch.setattr(_committer.Committer, "on_message", heard)
     with anyio.fail_after(DEADLINE):
         async with StreamProducer(redis, lease=DEADLINE * 6) as slow:
@@ -62,7 +70,8 @@ async def test_a_stop_that_meets_an_append_in_flight_is_obeyed_at_once(
             await written.wait()
             assert await producer.cancel("s")
             await told.wait()
-            answered.set()
+            (answer,) = replies
+            answer()
             assert (await task).status is Status.CANCELLED
 
 
