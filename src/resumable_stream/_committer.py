@@ -31,7 +31,8 @@ from ._errors import (
 )
 from ._events import END, EventID, Status, StreamEvent, pack
 from ._links import backoff
-from ._log import Appended, Claim, Log, Names
+from ._log import Appended, Claim, Log
+from ._names import Names
 from ._text import TextJoiner
 
 logger: Final = logging.getLogger("resumable_stream")
@@ -250,14 +251,9 @@ class Committer:
         flight = self.flight = _Flight(self, EventID(self._generation, self._next), group, now)
         if renew := now >= self._renew_at:
             self._renew_at = self._next_renewal(now)  # before the call: a stop may ask for another meanwhile
+        ends = self._ends(group)
         if not self._log.launch(
-            flight,
-            self._names,
-            flight.first,
-            group.entries,
-            max_events=self._max_events,
-            renew=renew,
-            end=self._ends(group),
+            flight, self._names, flight.first, group.entries, max_events=self._max_events, renew=renew, end=ends
         ):
             self.on_doubt()
 

@@ -15,7 +15,8 @@ from redis.asyncio import Redis, RedisCluster
 from ._errors import ConsumerClosed, StreamNotFound
 from ._events import EventID, Status, StreamEvent
 from ._hub import IDLE, Hub, Viewer
-from ._log import Log, Names
+from ._log import Log
+from ._names import Names
 from ._segment import Span
 from ._sse import EVENT_SOURCE, KEEP_ALIVE, Dialect
 

@@ -15,12 +15,15 @@ from typing import Final
 
 import anyio
 
+from ._encoding import parse_message
 from ._entries import Entries
 from ._errors import ConsumerClosed, LogUnavailable, StreamNotFound
 from ._events import END, EventID, Status, StreamEvent
 from ._links import backoff
-from ._log import SWEEP, Log, Names, Peek, parse_message
-from ._segment import Segment, cost_of
+from ._log import SWEEP, Log, Peek
+from ._names import Names
+from ._pages import Pages
+from ._segment import cost_of
 from ._waking import Alarm
 from ._window import Window
 
@@ -29,7 +32,6 @@ logger: Final = logging.getLogger("resumable_stream")
 PAGE: Final = 1000
 FIRST_PAGE: Final = 100
 PAGE_BYTES: Final = 1024 * 1024
-COLD_PAGES: Final = 8
 LINGER: Final = 5.0
 ATTACH_TIMEOUT: Final = 1.9
 
@@ -39,6 +41,7 @@ class Feed:
 
     Attributes:
         window: the newest events.
+        pages: older ones, read again for viewers who lag.
         epoch: grows when what was delivered turned out not to be in the log any more; viewers start over.
         head: the last event that is known; ``None`` before the first.
         final: an end that stands in no log, for a stream that vanished before it had one.
@@ -64,8 +67,8 @@ class Feed:
         self._start = start
         self.window = Window()
         self._page = FIRST_PAGE
-        self._cold: dict[int, asyncio.Task[Segment | None]] = {}
-        self._pages: set[asyncio.Task[Segment | None] | asyncio.Task[bool]] = set()
+        self.pages = Pages(self._read)
+        self._looks: set[asyncio.Task[bool]] = set()
         self._asked: list[asyncio.Future[None]] = []
         self._glance: asyncio.Task[bool] | None = None
         self._waiters: set[asyncio.Future[bool]] = set()
@@ -98,31 +101,6 @@ class Feed:
         finally:
             self._waiters.discard(waiter)
 
-    async def page(self, position: int, cursor: EventID | None) -> Segment | None:
-        """The events after a position that the window has left, from the log; ``None`` when there are none.
-
-        Raises:
-            LogUnavailable: Redis cannot be reached.
-            ConsumerClosed: the feed was closed meanwhile.
-        """
-        task = self._cold.get(position)
-        if task is None:
-            task = asyncio.create_task(self._read_page(cursor), name="resumable_stream page")
-            self._pages.add(task)
-            task.add_done_callback(self._pages.discard)
-            self._cold[position] = task
-            while len(self._cold) > COLD_PAGES:
-                del self._cold[next(iter(self._cold))]
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError as exc:
-            if task.cancelled():  # by `aclose`: nobody has cancelled this reader
-                raise ConsumerClosed("the consumer was closed") from exc
-            raise
-        finally:
-            if self._cold.get(position) is task and not _worth_keeping(task):
-                del self._cold[position]
-
     async def refresh(self) -> None:
         """Look at the log now.
 
@@ -145,8 +123,8 @@ class Feed:
         """
         if (look := self._glance) is None:
             look = self._glance = asyncio.create_task(self._look(), name="resumable_stream glance")
-            self._pages.add(look)
-            look.add_done_callback(self._pages.discard)
+            self._looks.add(look)
+            look.add_done_callback(self._looks.discard)
         try:
             with anyio.move_on_after(ATTACH_TIMEOUT):
                 return await asyncio.shield(look)
@@ -326,7 +304,7 @@ class Feed:
         self.head = self._start = None
         self._complete = False
         self.window.forget()
-        self._cold.clear()
+        self.pages.forget()
 
     def _take(self, page: list[Entries]) -> None:
         """Add a page of the log. Where events are missing in it the window starts anew: viewers see a gap there."""
@@ -363,11 +341,6 @@ class Feed:
         self._unsubscribe()
         self._notify()
 
-    async def _read_page(self, cursor: EventID | None) -> Segment | None:
-        """What follows a cursor, as far as it belongs together: up to a hole or another claim."""
-        page = await self._read(cursor)
-        return Segment(page[0]) if page else None
-
     async def aclose(self) -> None:
         """Stop following. Viewers that are still waiting get `ConsumerClosed`."""
         if self.failure is None:
@@ -375,17 +348,10 @@ class Feed:
         self.ready.set()
         self._notify()
         self._unsubscribe()
-        tasks = [self._task, *self._pages]
+        tasks = [self._task, *self._looks, *self.pages.tasks]
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-
-
-def _worth_keeping(task: asyncio.Task[Segment | None]) -> bool:
-    """Whether a page that is being read, or was, may serve other viewers."""
-    if not task.done():
-        return True
-    return not task.cancelled() and task.exception() is None and task.result() is not None
 
 
 def _settle(future: asyncio.Future[None], failure: LogUnavailable | None) -> None:

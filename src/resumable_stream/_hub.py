@@ -99,7 +99,7 @@ class Viewer:
             segment = feed.window.find(sequence)
             if segment is None and sequence < feed.first:
                 try:
-                    segment = await feed.page(self._position, self._cursor)
+                    segment = await feed.pages.get(self._position, self._cursor)
                 except LogUnavailable:
                     pause = asyncio.get_running_loop().time() + backoff(attempt)
                     attempt += 1

@@ -15,25 +15,22 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 import anyio
-import hiredis
 from redis.asyncio import Redis, RedisCluster
-from redis.crc import key_slot
 
 from . import _scripts
 from ._cluster import Cluster
+from ._encoding import append_arguments, by_name, grouped
 from ._entries import Entries
 from ._errors import LogUnavailable, StreamExists
-from ._events import EventID, Status, StreamEvent, check_stream_id, unpack
+from ._events import EventID, Status, StreamEvent, unpack
 from ._links import CommandLink, Listener, Receiver, Subscriber
-from ._scripts import POKE, Script
+from ._names import Names
+from ._scripts import Script
 from ._slots import SlotMap
 from ._wire import ServerError, bulk, pack
 
 QUICK: Final = 0.5
 """Seconds within which a failed call is worth an immediate repetition."""
-
-LAYOUT: Final = "rs1"
-"""Names the layout of the keys and its version; every key begins with it."""
 
 GRACE: Final = 1.5
 """Seconds between finding a lease run out and burying the stream."""
@@ -43,27 +40,6 @@ SWEEP: Final = 5.0
 
 RETENTION: Final = 900.0
 """Seconds that a stream stays after its end, unless its producer says otherwise."""
-
-PUBLISH_LIMIT: Final = 256 * 1024
-"""Bytes of entries that a notification carries; more is left to be read from the log."""
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """The keys and channels of one stream, which share a hash tag and so a cluster slot."""
-
-    log: bytes
-    state: bytes
-    channel: bytes
-    control: bytes
-    slot: int
-
-    @classmethod
-    def of(cls, stream_id: str) -> Names:
-        """Raises `StreamIDError` for what cannot be a stream id."""
-        base = f"{LAYOUT}:{{{check_stream_id(stream_id)}}}:"
-        log, state, channel, control = (f"{base}{part}".encode() for part in ("log", "state", "events", "control"))
-        return cls(log, state, channel, control, key_slot(log))
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +190,7 @@ class Log:
             LogUnavailable: the outcome is unknown, or Redis refused for now; the same call may be made again.
         """
         mode = 2 if mend else int(renew)
-        count, arguments = _append_arguments(names, first, entries, max_events=max_events, mode=mode, end=end)
+        count, arguments = append_arguments(names, first, entries, max_events=max_events, mode=mode, end=end)
         reply = await self._evaluate(_scripts.APPEND, names, [names.channel], count, arguments)
         outcome = reply[0].decode()
         if outcome == "behind":
@@ -237,9 +213,9 @@ class Log:
         Returns:
             Whether it was sent; ``False`` when there is no connection now.
         """
-        count, arguments = _append_arguments(names, first, entries, max_events=max_events, mode=int(renew), end=end)
+        count, arguments = append_arguments(names, first, entries, max_events=max_events, mode=int(renew), end=end)
         link = self._link if self._cluster is None else self._cluster.link(names.slot)
-        return link is not None and link.launch(_by_name(_scripts.APPEND, count, arguments), receiver)
+        return link is not None and link.launch(by_name(_scripts.APPEND, count, arguments), receiver)
 
     @staticmethod
     def launched(reply: Any) -> Appended | None:
@@ -255,7 +231,7 @@ class Log:
         """
         start = b"-" if after is None else b"(" + str(after).encode()
         reply = await self._call(names, pack(b"XRANGE", names.log, start, b"+", b"COUNT", b"%d" % count))
-        return _grouped(reply)
+        return grouped(reply)
 
     async def holds(self, names: Names, event_id: EventID) -> bool:
         """Whether the log has the very entry."""
@@ -313,7 +289,7 @@ class Log:
     async def _evaluate(self, script: Script, names: Names, channels: list[bytes], count: int, arguments: bytes) -> Any:
         if self._cluster is not None:
             return _checked(await self._cluster.evaluate(script, names.slot, count, arguments, channels))
-        reply = await self._send(_by_name(script, count, arguments))
+        reply = await self._send(by_name(script, count, arguments))
         if isinstance(reply, ServerError) and str(reply).startswith("NOSCRIPT"):
             head = b"*%d\r\n$4\r\nEVAL\r\n" % (count + 3) + bulk(script.source)
             reply = await self._send(b"%b$1\r\n2\r\n%b" % (head, arguments))
@@ -335,36 +311,6 @@ class Log:
         return await self._link.call(command)
 
 
-def _by_name(script: Script, count: int, arguments: bytes) -> bytes:
-    """A call of a script that the server has, most likely, with two keys and the rest of ``count`` arguments."""
-    return b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%b\r\n$1\r\n2\r\n%b" % (count + 3, script.sha, arguments)
-
-
-def _append_arguments(
-    names: Names,
-    first: EventID,
-    entries: Sequence[tuple[bytes, bytes]],
-    *,
-    max_events: int,
-    mode: int,
-    end: bool,
-) -> tuple[int, bytes]:
-    """The arguments of the script that appends, its keys among them: their number, and themselves."""
-    parts = [bulk(part) for entry in entries for part in entry]
-    body = b"".join(parts)
-    if not parts:
-        message = b""
-    elif len(body) <= PUBLISH_LIMIT:
-        message = b"*%d\r\n%b%b" % (len(parts) + 1, bulk(b"%d-%d" % first), body)
-    else:
-        message = POKE
-    head = (
-        names.log, names.state, names.channel, b"%d" % first.generation, b"%d" % first.sequence,
-        b"%d" % max_events, b"%d" % mode, b"1" if end else b"0", message,
-    )  # fmt: skip
-    return len(head) + len(parts), b"".join([bulk(part) for part in head]) + body
-
-
 def _checked(reply: Any) -> Any:
     """The reply, unless it is an error: what passes by itself and what does not are one error to callers."""
     if isinstance(reply, ServerError):
@@ -376,39 +322,3 @@ def _checked(reply: Any) -> Any:
 def _parse_starts(text: bytes) -> tuple[tuple[int, int], ...]:
     pairs = (part.split(b":") for part in text.split(b";") if part)
     return tuple((int(generation), int(start)) for generation, start in pairs)
-
-
-def _grouped(reply: list[Any]) -> list[Entries]:
-    """What XRANGE answered, cut where a number is missing or another claim begins."""
-    groups: list[Entries] = []
-    generation, first, due = b"", 0, -1
-    fields: list[bytes] = []
-    values: list[bytes] = []
-    for key, pair in reply:
-        head, _, tail = key.partition(b"-")
-        sequence = int(tail)
-        if sequence != due or head != generation:
-            if fields:
-                groups.append(Entries.parse(int(generation), first, fields, values))
-            generation, first, fields, values = head, sequence, [], []
-        due = sequence + 1
-        fields.append(pair[0])
-        values.append(pair[1])
-    if fields:
-        groups.append(Entries.parse(int(generation), first, fields, values))
-    return groups
-
-
-def parse_message(payload: bytes) -> Entries | None:
-    """The entries that a notification carries; ``None`` when it only says to look at the log.
-
-    Raises:
-        Exception: somebody else published it; what is raised depends on what it is.
-    """
-    if payload == POKE:
-        return None
-    reader = hiredis.Reader()
-    reader.feed(payload)
-    parts = reader.gets()
-    generation, _, sequence = parts[0].partition(b"-")
-    return Entries.parse(int(generation), int(sequence), parts[1::2], parts[2::2])

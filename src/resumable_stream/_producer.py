@@ -16,7 +16,8 @@ from redis.asyncio import Redis, RedisCluster
 from ._committer import Committer, WriterOptions
 from ._errors import LogUnavailable, StreamError, StreamExists, StreamFailure
 from ._events import EventID, Status, StreamEvent
-from ._log import RETENTION, Claim, Log, Names
+from ._log import RETENTION, Claim, Log
+from ._names import Names
 from ._waiting import wait_for_end
 from ._writer import StreamWriter, put
 

@@ -9,7 +9,8 @@ import anyio
 from ._errors import LogUnavailable
 from ._events import EventID, Status
 from ._links import backoff
-from ._log import SWEEP, Log, Names
+from ._log import SWEEP, Log
+from ._names import Names
 from ._scripts import POKE
 
 

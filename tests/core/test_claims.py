@@ -32,7 +32,8 @@ from resumable_stream import (
     StreamIDError,
     StreamProducer,
 )
-from resumable_stream._log import Log, Names
+from resumable_stream._log import Log
+from resumable_stream._names import Names
 from resumable_stream.testing import Gate, ScriptedSource
 
 

@@ -10,7 +10,7 @@ from redis.asyncio import RedisCluster
 
 from core.cluster_nodes import Node, Nodes, cluster_nodes
 from core.streams import drain, ended_as, is_dense, read_all, text_of
-from resumable_stream import Status, StreamConsumer, StreamEvent, StreamProducer, StreamWriter, _committer, _links
+from resumable_stream import Status, StreamConsumer, StreamEvent, StreamProducer, StreamWriter, _buffer, _links
 from resumable_stream.testing import Gate, ScriptedSource, Step, numbered
 from support import wait_until
 
@@ -113,7 +113,7 @@ async def test_what_a_failover_loses_is_told(
 ) -> None:
     """The replica was cut off after 6 of 10 events, which the producer does not know any more. A reader who had them
     all starts over, and finds a gap; so do those who come later, and those who resume inside of it."""
-    monkeypatch.setattr(_committer, "TAIL_BYTES", 0)
+    monkeypatch.setattr(_buffer, "TAIL_BYTES", 0)
     primary, _ = await in_step(nodes)
     name = nodes.name_on(primary)
     async with StreamConsumer(redis) as consumer, StreamProducer(redis, lease=3600) as producer:

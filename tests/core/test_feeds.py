@@ -44,7 +44,7 @@ async def overtaken(
         assert text_of(span.events) == "0 "
     gate.open()
     await drain(consumer.events("s"), [])
-    viewers[0]._feed._cold.clear()  # pages that the other reader may have needed
+    viewers[0]._feed.pages.forget()  # pages that the other reader may have needed
     return viewers
 
 

@@ -30,7 +30,7 @@ from resumable_stream import (
     StreamLost,
     StreamNotFound,
     StreamProducer,
-    _fanout,
+    _pages,
     _window,
 )
 from resumable_stream.testing import Gate, ScriptedSource, numbered
@@ -58,7 +58,7 @@ async def test_a_hole_inside_the_log_is_a_gap(redis: Redis) -> None:
 async def test_trimming_under_a_reader_that_lags_is_a_gap(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     """The window has moved on and the log was trimmed meanwhile."""
     monkeypatch.setattr(_window, "WINDOW_BYTES", 1)
-    monkeypatch.setattr(_fanout, "COLD_PAGES", 0)  # nor does another reader leave what it has read
+    monkeypatch.setattr(_pages, "COLD_PAGES", 0)  # nor does another reader leave what it has read
     async with StreamConsumer(redis) as consumer:
         gate = Gate()
         with anyio.fail_after(DEADLINE):
@@ -156,7 +156,7 @@ async def test_a_finished_stream_that_vanishes_under_a_lagging_reader_is_a_gap(
 ) -> None:
     """It had not read to the end, its window is gone and so is the log: it is told, and does not wait."""
     monkeypatch.setattr(_window, "WINDOW_BYTES", 1)
-    monkeypatch.setattr(_fanout, "COLD_PAGES", 0)  # nor does another reader leave what it has read
+    monkeypatch.setattr(_pages, "COLD_PAGES", 0)  # nor does another reader leave what it has read
     async with StreamConsumer(redis) as consumer:
         gate = Gate()
         with anyio.fail_after(DEADLINE):

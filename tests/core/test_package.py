@@ -98,7 +98,7 @@ def test_no_module_imports_itself_by_a_detour() -> None:
 
 def test_only_the_rooms_of_the_log_speak_to_redis() -> None:
     """Everything else gets a client and passes it on."""
-    speakers = {"_cluster", "_links", "_log", "_nodes", "_primary", "_wire"}
+    speakers = {"_cluster", "_links", "_log", "_names", "_nodes", "_primary", "_wire"}
     for path in MODULES:
         room, module = room_of(name_of(path)), path.stem
         if room == "core" and module not in speakers:

@@ -31,6 +31,7 @@ from resumable_stream import (
     StreamNotFound,
     StreamProducer,
     _fanout,
+    _pages,
     _segment,
     _window,
 )
@@ -153,7 +154,7 @@ async def test_memory_is_bounded_by_the_window_and_not_by_the_stream(
         feed = viewer._feed
         while (span := await viewer.advance()) is not None:
             assert sum(segment.cost for segment in feed.window.segments) < 50_000 + 600 * _segment.SEGMENT
-            assert len(feed._cold) <= _fanout.COLD_PAGES
+            assert len(feed.pages) <= _pages.COLD_PAGES
             assert len(span.events) <= _fanout.PAGE
 
 

@@ -100,7 +100,7 @@ async def test_a_reader_whose_page_is_of_the_new_stream_gets_an_end(
     ):
         group.start_soon(run_until_lost, producer, ScriptedSource(["0 ", go_on, *numbered(2000), at_end]))
         viewer = await lagging_viewer(producer, consumer, go_on, at_end)
-        viewer._feed._cold.clear()
+        viewer._feed.pages.forget()
         proxy.to_client.hold()
         await make_again(producer)
         pages = proxy.commands["XRANGE"]

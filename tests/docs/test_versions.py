@@ -23,7 +23,7 @@ def test_the_changelog_lists_releases_from_the_newest_with_their_dates() -> None
 
 
 def test_the_changelog_names_the_layout_of_the_keys() -> None:
-    from resumable_stream._log import LAYOUT
+    from resumable_stream._names import LAYOUT
 
     assert f"`{LAYOUT}`" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 

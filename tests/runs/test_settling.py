@@ -14,7 +14,8 @@ from redis.asyncio import Redis
 
 from app.scripted import ScriptedAgent
 from resumable_stream import EventID, StreamConsumer, StreamProducer
-from resumable_stream._log import Log, Names
+from resumable_stream._log import Log
+from resumable_stream._names import Names
 from resumable_stream.agent import Turn
 from resumable_stream.runs import (
     Database,
