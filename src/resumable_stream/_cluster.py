@@ -39,6 +39,9 @@ PATIENCE: Final = 1.5
 MAP_INTERVAL: Final = 0.2
 """Seconds between two questions for the map, at least."""
 
+QUIET: Final = 1.0
+"""Seconds of silence after which the others are asked whether a server still has its slots; it is waited for longer."""
+
 MAP_TIMEOUT: Final = 1.0
 """Seconds that one server has to answer with its map before another is asked."""
 
@@ -56,8 +59,10 @@ class Cluster:
         self._looking: asyncio.Task[None] | None = None
         self._next_look = 0.0
         self._looked = asyncio.Event()
+        self._trouble: Exception | None = None  # of the last look that found nothing
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._timer = asyncio.get_running_loop().call_later(QUIET, self._check_silence)
 
     # Commands.
 
@@ -127,7 +132,7 @@ class Cluster:
                     self._suspects.add(node.address)
             left = deadline - time.monotonic()
             if self._closed or left <= 0:
-                raise LogUnavailable("the cluster does not serve the stream now") from error
+                raise LogUnavailable("the cluster does not serve the stream now") from error or self._trouble
             self._look()
             with anyio.move_on_after(min(left, backoff(attempt))):
                 await self._looked.wait()
@@ -200,6 +205,12 @@ class Cluster:
         self._suspects.add(node.address)
         self._look()
 
+    def _check_silence(self) -> None:
+        for node in self._nodes.values():
+            if node.link.silence > QUIET:
+                self.away(node)
+        self._timer = asyncio.get_running_loop().call_later(QUIET, self._check_silence)
+
     # The servers, and the map.
 
     def _owner(self, slot: int) -> Node | None:
@@ -249,13 +260,15 @@ class Cluster:
                 with anyio.move_on_after(MAP_TIMEOUT):
                     if node is not None and node.link.connected:
                         reply = await node.link.call(pack(b"CLUSTER", b"SLOTS"))
+                        if isinstance(reply, ServerError):
+                            raise reply
                     else:  # any server will do, also a replica
                         reply = await ask(client_of(self._redis, address), "CLUSTER", "SLOTS")
                     owners = self._slots.parse(reply, address[0])
                     if best is None or owners.count(None) < best.count(None):
                         best = owners
-            except (LogUnavailable, ValueError):
-                continue
+            except Exception as exc:  # noqa: BLE001 - also what the caller's own `address_remap` raises
+                self._trouble = exc
             if best is not None and None not in best:
                 break
         return None if best is None or not any(best) else best
@@ -283,7 +296,7 @@ class Cluster:
         for place in self._places.values():
             place.redirected = False
             node = self._owner(place.slot)
-            if node is not None and node is not place.node:
+            if node is not place.node:
                 place.move(node)
         owners = self._slots.owners
         for address, node in tuple(self._nodes.items()):
@@ -298,6 +311,7 @@ class Cluster:
     async def aclose(self) -> None:
         """Stop listening and close all connections; calls under way fail."""
         self._closed = True
+        self._timer.cancel()
         looking, nodes = self._looking, tuple(self._nodes.values())
         self._places.clear()
         self._nodes.clear()

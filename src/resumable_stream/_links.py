@@ -91,6 +91,7 @@ class CommandLink:
         self._wire: Wire | None = None
         self._outbox: Outbox
         self._dialling: asyncio.Task[None] | None = None
+        self._dialled = 0.0
         self._waiting: deque[tuple[Receiver, float]] = deque()
         self._watch: asyncio.TimerHandle | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -126,6 +127,17 @@ class CommandLink:
         """Whether there is a connection now."""
         return self._wire is not None
 
+    @property
+    def silence(self) -> float:
+        """Seconds for which somebody has been waiting for a connection or a reply, and nothing came."""
+        if self._dialling is not None:
+            since = self._dialled
+        elif self._wire is not None and self._waiting:
+            since = max(self._waiting[0][1] - REPLY_TIMEOUT, self._wire.heard)
+        else:
+            return 0.0
+        return asyncio.get_running_loop().time() - since
+
     def launch(self, command: bytes, receiver: Receiver) -> bool:
         """Send one packed command for which somebody else takes the reply. Returns whether there is a connection."""
         if self._wire is None:
@@ -147,6 +159,7 @@ class CommandLink:
         if self._closed:
             raise LogUnavailable("the connection is closed")
         if self._dialling is None:
+            self._dialled = asyncio.get_running_loop().time()
             self._dialling = asyncio.create_task(self._connect(), name="resumable_stream dial")
             self._dialling.add_done_callback(_ignore)  # whoever waited may be gone
         dialling = self._dialling
@@ -268,7 +281,7 @@ class Subscriber:
                 self._order(b"SUNSUBSCRIBE", channel)
 
     def _order(self, verb: bytes, channel: bytes) -> None:
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(pack(verb, channel))
 
     async def _run(self) -> None:

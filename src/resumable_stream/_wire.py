@@ -95,7 +95,7 @@ async def dial(redis: Redis, wire: Wire, *hello: str) -> None:
     connection = _connection_of(redis)
     try:
         with anyio.fail_after(CONNECT_TIMEOUT):
-            reply = await in_a_task(_connect(connection, "HELLO", *hello))
+            reply = await in_a_task(_greet(connection, *hello))
         if reply is None:
             wire.question = pack(b"PING")
         elif is_replica(reply):
@@ -122,10 +122,10 @@ async def dial(redis: Redis, wire: Wire, *hello: str) -> None:
         raise
 
 
-async def _connect(connection: AbstractConnection, *command: str) -> Any:
-    """Connect and send a first command. Returns its reply; ``None`` where it is refused, as behind some proxies."""
+async def _greet(connection: AbstractConnection, *hello: str) -> Any:
+    """Connect. Returns what the server says of itself; ``None`` where it cannot be asked, as behind some proxies."""
     await connection.connect()  # type: ignore[no-untyped-call] # redis-py has not annotated it
-    await connection.send_command(*command)
+    await connection.send_command("HELLO", *hello)
     try:
         return await connection.read_response()
     except ResponseError:
@@ -133,16 +133,22 @@ async def _connect(connection: AbstractConnection, *command: str) -> Any:
 
 
 async def ask(redis: Redis, *command: str) -> Any:
-    """Send one command on a connection of its own and return the reply, ``None`` for an error. A replica will do.
+    """Send one command on a connection of its own and return the reply. A replica will do.
 
     Raises:
-        LogUnavailable: there is no server, or no reply.
+        LogUnavailable: there is no server, or no reply, or it is an error.
     """
     connection = _connection_of(redis)
     try:
-        return await in_a_task(_connect(connection, *command))
+        return await in_a_task(_question(connection, *command))
     except Exception as exc:
         raise LogUnavailable("Redis cannot be reached") from exc
     finally:
         with anyio.CancelScope(shield=True), contextlib.suppress(RedisError, OSError):
             await connection.disconnect(nowait=True)
+
+
+async def _question(connection: AbstractConnection, *command: str) -> Any:
+    await connection.connect()  # type: ignore[no-untyped-call] # redis-py has not annotated it
+    await connection.send_command(*command)
+    return await connection.read_response()

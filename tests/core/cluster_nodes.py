@@ -49,9 +49,16 @@ class Node:
 
     def ranges(self) -> list[tuple[int, int]]:
         """The slots that it has, as it sees it itself."""
-        (own,) = (line.split(" ") for line in self.ask("CLUSTER", "NODES").splitlines() if "myself" in line)
-        parts = [part.split("-") for part in own[8:] if not part.startswith("[")]  # those in brackets are being moved
+        parts = [part.split("-") for part in self._slots() if not part.startswith("[")]
         return [(int(part[0]), int(part[-1])) for part in parts]
+
+    def open_slots(self) -> list[int]:
+        """The slots that are being moved to it or from it."""
+        return [int(part[1:].split("-")[0]) for part in self._slots() if part.startswith("[")]
+
+    def _slots(self) -> list[str]:
+        (own,) = (line.split(" ") for line in self.ask("CLUSTER", "NODES").splitlines() if "myself" in line)
+        return [str(part) for part in own[8:]]
 
     def keys(self) -> int:
         """How many keys it has."""
@@ -76,11 +83,13 @@ class Nodes:
         """A client with default settings. It is told of one node, and not connected."""
         return RedisCluster(host="127.0.0.1", port=self.all[0].port, **settings)
 
-    def flush(self) -> None:
-        """Remove all keys."""
+    def clear(self) -> None:
+        """Remove all keys, and close the slots that a test has left open."""
         for node in self.all:
             if node.is_primary:
                 node.admin.flushall()
+            for slot in node.open_slots():
+                node.ask("CLUSTER", "SETSLOT", slot, "STABLE")
 
     def nothing_left(self) -> bool:
         """Whether this process has no connection to any node, and no key is left that never expires."""

@@ -34,7 +34,7 @@ def started() -> Iterator[Nodes]:
 
 @pytest.fixture
 async def nodes(started: Nodes, no_tasks_left: None) -> AsyncIterator[Nodes]:
-    started.flush()
+    started.clear()
     yield started
     await wait_until(started.nothing_left, what="every connection of the test is closed")
 
@@ -106,6 +106,8 @@ async def test_a_client_with_any_settings_works(nodes: Nodes, settings: dict[str
                 group.start_soon(drain, consumer.events("s"), got)
                 gate.open()
             assert text_of(got) == "é\x00"
+            flags = [client["flags"] for client in nodes.owner("s").admin.client_list()]
+            assert not any("r" in own for own in flags), "a connection that a replica would serve with old data"
             assert await producer.delete("s")
     await client.aclose()
 

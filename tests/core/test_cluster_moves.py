@@ -17,8 +17,10 @@ from resumable_stream import (
     StreamEvent,
     StreamNotFound,
     StreamProducer,
+    StreamResult,
     _cluster,
     _fanout,
+    _waiting,
 )
 from resumable_stream.testing import Gate, ScriptedSource, Step, numbered
 from support import wait_until
@@ -36,7 +38,7 @@ def started() -> Iterator[Nodes]:
 @pytest.fixture
 async def nodes(started: Nodes, no_tasks_left: None, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Nodes]:
     monkeypatch.setattr(_fanout, "SWEEP", LEASE)
-    started.flush()
+    started.clear()
     yield started
     await wait_until(started.nothing_left, what="every connection of the test is closed")
 
@@ -138,6 +140,27 @@ async def test_a_stop_and_a_deletion_pass_through_a_move(nodes: Nodes, redis: Re
                 assert ended_as(got) is Status.CANCELLED
                 if not moved:
                     nodes.end_move(name, source, target)
+
+
+async def test_a_run_that_waits_for_anothers_end_is_told_across_a_move(
+    nodes: Nodes, redis: RedisCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_waiting, "SWEEP", LEASE)
+    results: list[StreamResult] = []
+    gate, unused = Gate(), ScriptedSource(["never"])
+
+    async def attach() -> None:
+        results.append(await StreamProducer(redis, lease=LEASE).run("s", unused, attach=True))
+
+    with anyio.fail_after(DEADLINE):
+        async with anyio.create_task_group() as group:
+            group.start_soon(StreamProducer(redis, lease=LEASE).run, "s", ScriptedSource(["a", gate]))
+            await gate.reached()
+            group.start_soon(attach)
+            await wait_until(lambda: unused.closed)
+            nodes.move("s", nodes.other(nodes.owner("s")))
+            gate.open()
+    assert [(result.status, result.attached) for result in results] == [(Status.COMPLETED, True)]
 
 
 async def test_a_slot_that_goes_back_and_forth_loses_nothing(nodes: Nodes, redis: RedisCluster) -> None:
@@ -259,6 +282,25 @@ async def test_many_moves_cost_few_questions_for_the_map(nodes: Nodes, redis: Re
     for events in got:
         assert text_of(events) == "ab"
         assert is_dense(events)
+
+
+async def test_a_redirection_is_enough_to_follow_one_slot(
+    nodes: Nodes, redis: RedisCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commands and subscriptions go where the old owner says; the map may be asked for in an hour."""
+    monkeypatch.setattr(_cluster, "MAP_INTERVAL", 3600)
+    async with StreamConsumer(redis) as consumer, StreamProducer(redis, lease=LEASE) as producer:
+        with anyio.fail_after(DEADLINE):
+            async with producer.open("s") as stream:
+                reader = consumer.events("s")
+                await stream.send("a")
+                assert text_of(await take(reader, 1)) == "a"
+                nodes.move("s", nodes.other(nodes.owner("s")))
+                await stream.send("b")
+                assert text_of(await take(reader, 1)) == "b"
+                await stream.send("c")
+                assert text_of(await take(reader, 1)) == "c"
+            await reader.aclose()
 
 
 async def test_a_node_that_has_no_slots_any_more_is_let_go(nodes: Nodes, redis: RedisCluster) -> None:
