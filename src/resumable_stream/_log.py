@@ -97,6 +97,8 @@ class Peek:
         """Whether the cursor is an event of this stream, trimmed or not; ``None`` when that cannot be told."""
         if self.last is None or cursor > self.last:
             return False
+        if cursor.sequence >= self.last.sequence and cursor != self.last:
+            return False  # numbers grow with ids: what was here has gone, and the numbering went on before it
         if not self.starts:
             return None
         ends = [start for _, start in self.starts[1:]] + [self.last.sequence]

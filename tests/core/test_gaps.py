@@ -12,6 +12,7 @@ from core.streams import (
     drain,
     ended_as,
     eventually,
+    ids_of,
     lease_is_over,
     log_key,
     log_of,
@@ -119,6 +120,25 @@ async def test_a_log_whose_state_was_evicted_can_still_be_read(redis: Redis) -> 
         assert rest[0].type == "reset"
         assert rest[1:] == events
         assert (await consumer.status("s")).status is Status.COMPLETED
+
+
+@pytest.mark.parametrize("kept", [0, 2], ids=["all", "the newest"])
+async def test_a_reader_whose_events_and_state_are_gone_is_reset_when_the_stream_is_buried(
+    redis: Redis, kept: int
+) -> None:
+    """The end ``lost`` gets a number that the reader has had; `Peek.places` tells though there is no state to ask."""
+    events = await finished(redis, "a", "b")
+    async with StreamConsumer(redis) as consumer, await consumer.attach("s", after=events[1].id) as viewer:
+        await redis.xdel(log_key("s"), *map(str, ids_of(events)[kept:]))
+        await redis.delete(state_key("s"))
+        async with StreamConsumer(redis) as other:
+            assert (await other.status("s")).status is Status.LOST
+        got: list[StreamEvent] = []
+        with anyio.fail_after(DEADLINE):
+            while (span := await viewer.advance()) is not None:
+                got += span.events
+    assert [event.type for event in got] == ["reset", *["text"] * kept, "end"]
+    assert ended_as(got) is Status.LOST
 
 
 async def test_a_stream_that_is_made_anew_under_a_reader_resets_it(redis: Redis) -> None:
