@@ -29,6 +29,7 @@ from redis.asyncio import RedisCluster
 from ._errors import LogUnavailable
 from ._links import CommandLink, Listener, backoff
 from ._nodes import PASSING, Node, Place, client_of
+from ._replicas import Unconfirmed
 from ._scripts import POKE, Script
 from ._slots import Address, SlotMap
 from ._wire import ServerError, ask, bulk, pack
@@ -66,8 +67,18 @@ class Cluster:
 
     # Commands.
 
-    async def evaluate(self, script: Script, slot: int, count: int, arguments: bytes, channels: Sequence[bytes]) -> Any:
-        """Run a script whose first two arguments, of ``count``, are its keys. ``channels``: where it may publish.
+    async def evaluate(
+        self, script: Script, slot: int, count: int, arguments: bytes, channels: Sequence[bytes], replicas: int
+    ) -> Any:
+        """Run a script whose first two arguments, of ``count``, are its keys.
+
+        Args:
+            script: the script.
+            slot: of its keys.
+            count: how many arguments there are.
+            arguments: packed.
+            channels: where it may publish.
+            replicas: how many must have what it wrote.
 
         Raises:
             LogUnavailable: as `call`.
@@ -79,6 +90,7 @@ class Cluster:
                 start + b"$1\r\n2\r\n" + arguments,
                 lambda start=start: start + b"$1\r\n1\r\n" + arguments,  # type: ignore[misc] # it is bytes
                 channels,
+                replicas,
             )
             if not (isinstance(reply, ServerError) and str(reply).startswith("NOSCRIPT")):
                 break
@@ -95,6 +107,7 @@ class Cluster:
         command: bytes,
         alone: Callable[[], bytes] | None = None,
         channels: Sequence[bytes] = (),
+        replicas: int = 0,
     ) -> Any:
         """Send one packed command to whoever has its slot and return the reply; an error reply is a `ServerError`.
 
@@ -103,6 +116,7 @@ class Cluster:
             command: the command. It may be executed more than once.
             alone: makes the same command with its first key only, the others being arguments.
             channels: where it may publish.
+            replicas: how many must have what it wrote.
 
         Raises:
             LogUnavailable: no reply within `PATIENCE` seconds that is about the command, or no connection.
@@ -114,9 +128,9 @@ class Cluster:
             node = self._owner(slot)
             if node is not None:
                 try:
-                    reply = await node.link.call(command)
+                    reply = await node.link.call(command, replicas)
                     if isinstance(reply, ServerError) and str(reply).startswith("ASK "):
-                        reply = await self._ask(node, str(reply), command, alone, channels)
+                        reply = await self._ask(node, str(reply), command, alone, channels, replicas)
                     if not isinstance(reply, ServerError) or not str(reply).startswith(PASSING):
                         return reply
                     error = reply
@@ -127,6 +141,8 @@ class Cluster:
                             continue
                     else:
                         self._suspects.add(node.address)  # others may know better, such as when it is cut off from them
+                except Unconfirmed:
+                    raise
                 except LogUnavailable as exc:
                     error = exc
                     self._suspects.add(node.address)
@@ -145,13 +161,14 @@ class Cluster:
         command: bytes,
         alone: Callable[[], bytes] | None,
         channels: Sequence[bytes],
+        replicas: int,
     ) -> Any:
         """Do it at the server to which the slot is being moved."""
         target = self._node(self._slots.redirection(error, source.address[0])[1])
         target.asked = True
-        reply = await target.link.call_asking(command)
+        reply = await target.link.call_asking(command, replicas)
         if alone is not None and isinstance(reply, ServerError) and str(reply).startswith("TRYAGAIN"):
-            reply = await target.link.call_asking(alone())
+            reply = await target.link.call_asking(alone(), replicas)
         if not isinstance(reply, ServerError):
             for channel in channels:
                 source.link.post(pack(b"SPUBLISH", channel, POKE))

@@ -22,17 +22,12 @@ import anyio
 
 from ._buffer import Buffer, Entry, Group, Tail
 from ._entries import TEXT_FIELD
-from ._errors import (
-    LogUnavailable,
-    StreamClosed,
-    StreamError,
-    StreamFenced,
-    StreamLost,
-)
+from ._errors import LogUnavailable, StreamClosed, StreamError, StreamFenced, StreamLost
 from ._events import END, EventID, Status, StreamEvent, pack
 from ._links import backoff
 from ._log import Appended, Claim, Log
 from ._names import Names
+from ._replicas import Unconfirmed
 from ._text import TextJoiner
 
 logger: Final = logging.getLogger("resumable_stream")
@@ -53,6 +48,7 @@ class WriterOptions:
     buffer_bytes: int
     outage_timeout: float
     max_events: int | None
+    replicas: int
 
 
 class _Flight:
@@ -252,7 +248,7 @@ class Committer:
         if renew := now >= self._renew_at:
             self._renew_at = self._next_renewal(now)  # before the call: a stop may ask for another meanwhile
         ends = self._ends(group)
-        if not self._log.launch(
+        if (self._options.replicas and group.entries) or not self._log.launch(
             flight, self._names, flight.first, group.entries, max_events=self._max_events, renew=renew, end=ends
         ):
             self.on_doubt()
@@ -345,10 +341,7 @@ class Committer:
         self._hurry = self._gathering = False
 
     async def _repeat(self, flight: _Flight) -> None:
-        """Append until Redis has answered, and say what the answer means.
-
-        Where a failover has lost the newest events, what is still known of them goes in front.
-        """
+        """Append until Redis has answered. Where a failover has lost the newest events, what is known goes in front."""
         group = flight.group
         attempt = 0
         mend: list[Entry] | None = None
@@ -363,9 +356,12 @@ class Committer:
                     renew=True,
                     mend=mend is not None,
                     end=self._ends(group),
+                    replicas=self._options.replicas if group.entries and self.error is None else 0,
                 )
             except LogUnavailable as exc:
                 mend = None  # the next answer may come from yet another server
+                if isinstance(exc, Unconfirmed) and (written := self._log.launched(exc.reply)) is not None:
+                    self._digest(written)  # a stop is seen also while replicas are not
                 if self.error is None and time.monotonic() - flight.started >= self._options.outage_timeout:
                     # The source is stopped, but this goes on: what was taken and a terminal may still get through.
                     error = LogUnavailable("Redis was away for longer than the outage timeout")

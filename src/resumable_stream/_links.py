@@ -22,6 +22,7 @@ from ._errors import LogUnavailable
 from ._eviction import look
 from ._outbox import Outbox
 from ._primary import is_replica, moved
+from ._replicas import Replicas, Unconfirmed
 from ._wire import ServerError, Wire, dial, pack
 
 logger: Final = logging.getLogger("resumable_stream")
@@ -90,6 +91,7 @@ class CommandLink:
         self._tell_lost = on_lost
         self._wire: Wire | None = None
         self._outbox: Outbox
+        self._replicas: Replicas
         self._dialling: asyncio.Task[None] | None = None
         self._dialled = 0.0
         self._waiting: deque[tuple[Receiver, float]] = deque()
@@ -97,25 +99,40 @@ class CommandLink:
         self._watcher: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def call(self, command: bytes) -> Any:
+    async def call(self, command: bytes, replicas: int = 0) -> Any:
         """Send one packed command and return its reply; an error reply is returned as a `ServerError`.
 
         Cancelling the caller does not take the command back.
 
+        Args:
+            command: the command.
+            replicas: how many must have what it wrote, when its reply is a list that begins with ``ok``.
+
         Raises:
             LogUnavailable: the connection could not be made, or was lost before the reply came, or the server
                 was silent for `REPLY_TIMEOUT` seconds. The command may have been executed.
+            Unconfirmed: it was executed, but fewer replicas have it.
         """
         while self._wire is None:
             await self._connected()
-        return await self._send(command)
+        return await self._send(command) if not replicas else await self._written(command, replicas)
 
-    async def call_asking(self, command: bytes) -> Any:
+    async def call_asking(self, command: bytes, replicas: int = 0) -> Any:
         """`call`, behind an ``ASKING``: a cluster's server takes the command for a slot that is being moved to it."""
         while self._wire is None:
             await self._connected()
         self._send(_ASKING).add_done_callback(_ignore)  # nothing may come between the two
-        return await self._send(command)
+        return await self._send(command) if not replicas else await self._written(command, replicas)
+
+    async def _written(self, command: bytes, replicas: int) -> Any:
+        answer, confirmed = self._send(command), self._replicas.have(replicas)
+        reply = await answer
+        if isinstance(reply, list) and reply[0] == b"ok":
+            try:
+                await asyncio.shield(confirmed)
+            except LogUnavailable as exc:
+                raise Unconfirmed(reply) from exc
+        return reply
 
     def post(self, command: bytes) -> None:
         """Send a command, if there is a connection, and do not wait for its reply."""
@@ -154,6 +171,14 @@ class CommandLink:
         self.launch(command, future)
         return future
 
+    def _send_on(self, wire: Wire, command: bytes) -> asyncio.Future[Any]:
+        """Send on this connection and no other; where it has ended, the reply is that."""
+        if wire is self._wire:
+            return self._send(command)
+        ended: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        ended.set_exception(LogUnavailable("the connection to Redis was lost"))
+        return ended
+
     async def _connected(self) -> None:
         """Wait for the one attempt to connect that is under way; all who wait share its outcome."""
         if self._closed:
@@ -174,6 +199,7 @@ class CommandLink:
         try:
             await dial(self._redis, wire)
             self._wire, self._outbox = wire, Outbox(wire.transport)
+            self._replicas = Replicas(partial(self._send_on, wire))
             look(wire.address, self._send)
             watch = _watch(self._redis, wire, partial(self._send, wire.question))
             self._watcher = asyncio.create_task(watch, name="resumable_stream watch")

@@ -25,6 +25,7 @@ from ._errors import LogUnavailable, StreamExists
 from ._events import EventID, Status, StreamEvent, unpack
 from ._links import CommandLink, Listener, Receiver, Subscriber
 from ._names import Names
+from ._replicas import Unconfirmed
 from ._scripts import Script
 from ._slots import SlotMap
 from ._wire import ServerError, bulk, pack
@@ -182,18 +183,21 @@ class Log:
         renew: bool = False,
         mend: bool = False,
         end: bool = False,
+        replicas: int = 0,
     ) -> Appended:
         """Write entries with dense ids from ``first`` and tell the readers, in one step; repeating it is harmless.
 
         With no entries it only renews the lease. ``mend`` takes a log as it is that has lost what was before ``first``.
-        ``end`` says that the last entry is the terminal event.
+        ``end`` says that the last entry is the terminal event. With ``replicas``, so many must have the entries before
+        this returns. (A repetition, perhaps on another connection, has something to wait for: what it publishes again.)
 
         Raises:
             LogUnavailable: the outcome is unknown, or Redis refused for now; the same call may be made again.
+            Unconfirmed: it is there, but fewer replicas have it.
         """
         mode = 2 if mend else int(renew)
         count, arguments = append_arguments(names, first, entries, max_events=max_events, mode=mode, end=end)
-        reply = await self._evaluate(_scripts.APPEND, names, [names.channel], count, arguments)
+        reply = await self._evaluate(_scripts.APPEND, names, [names.channel], count, arguments, replicas)
         outcome = reply[0].decode()
         if outcome == "behind":
             return Appended(outcome, head=int(reply[1]))
@@ -288,13 +292,15 @@ class Log:
         channels = [arg for arg in args if arg in (names.channel, names.control)]
         return await self._evaluate(script, names, channels, len(parts), b"".join([bulk(part) for part in parts]))
 
-    async def _evaluate(self, script: Script, names: Names, channels: list[bytes], count: int, arguments: bytes) -> Any:
+    async def _evaluate(
+        self, script: Script, names: Names, channels: list[bytes], count: int, arguments: bytes, replicas: int = 0
+    ) -> Any:
         if self._cluster is not None:
-            return _checked(await self._cluster.evaluate(script, names.slot, count, arguments, channels))
-        reply = await self._send(by_name(script, count, arguments))
+            return _checked(await self._cluster.evaluate(script, names.slot, count, arguments, channels, replicas))
+        reply = await self._send(by_name(script, count, arguments), replicas)
         if isinstance(reply, ServerError) and str(reply).startswith("NOSCRIPT"):
             head = b"*%d\r\n$4\r\nEVAL\r\n" % (count + 3) + bulk(script.source)
-            reply = await self._send(b"%b$1\r\n2\r\n%b" % (head, arguments))
+            reply = await self._send(b"%b$1\r\n2\r\n%b" % (head, arguments), replicas)
         return _checked(reply)
 
     async def _call(self, names: Names, command: bytes) -> Any:
@@ -302,15 +308,15 @@ class Log:
             return _checked(await self._cluster.call(names.slot, command))
         return _checked(await self._send(command))
 
-    async def _send(self, command: bytes) -> Any:
+    async def _send(self, command: bytes, replicas: int = 0) -> Any:
         """Call, and once more when a connection that looked alive was not. Every command here may be repeated."""
         started = time.monotonic()
         try:
-            return await self._link.call(command)
-        except LogUnavailable:
-            if time.monotonic() - started > QUICK:
+            return await self._link.call(command, replicas)
+        except LogUnavailable as exc:
+            if isinstance(exc, Unconfirmed) or time.monotonic() - started > QUICK:
                 raise
-        return await self._link.call(command)
+        return await self._link.call(command, replicas)
 
 
 def _checked(reply: Any) -> Any:

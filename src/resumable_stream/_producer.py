@@ -64,6 +64,8 @@ class StreamProducer:
         outage_timeout: seconds without Redis after which a run gives up and ends ``failed``.
         max_events: keep only about the newest so many events of a stream; readers that need older ones get a ``gap``.
             ``None`` keeps all.
+        replicas: how many replicas must have an event before it counts as written (`WAIT`). Fewer are like an outage of
+            Redis. Readers may see an event before.
     """
 
     def __init__(
@@ -76,11 +78,14 @@ class StreamProducer:
         buffer_bytes: int = 1024 * 1024,
         outage_timeout: float = 30.0,
         max_events: int | None = None,
+        replicas: int = 0,
     ) -> None:
         if lease < 0.1 or retention < 1 or flush_interval < 0 or outage_timeout < 0 or buffer_bytes < 1:
             raise ValueError("lease >= 0.1, retention >= 1, the other times and sizes are not negative")
         if max_events is not None and max_events < 1:
             raise ValueError("max_events is at least 1, or None")
+        if replicas < 0:
+            raise ValueError("replicas is not negative")
         self._log = Log(redis)
         self._options = WriterOptions(
             lease=lease,
@@ -89,6 +94,7 @@ class StreamProducer:
             buffer_bytes=buffer_bytes,
             outage_timeout=outage_timeout,
             max_events=max_events,
+            replicas=replicas,
         )
 
     async def __aenter__(self) -> Self:
