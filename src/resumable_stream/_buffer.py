@@ -12,11 +12,19 @@ GROUP_ENTRIES: Final = 512
 GROUP_BYTES: Final = 512 * 1024
 TAIL_BYTES: Final = 64 * 1024
 """How much of what Redis has acknowledged is kept, for a failover that loses it."""
-ENTRY_OVERHEAD: Final = 64
-"""Bytes that one entry is reckoned to cost beside its data."""
+ENTRY_OVERHEAD: Final = 48
+"""Bytes that one entry is reckoned to cost beside itself."""
 
-Entry = tuple[bytes, bytes]
-"""A field and a value of the log: see `_events.pack`."""
+Entry = bytes
+"""A field and a value of the log as they are sent: see `entry`."""
+
+
+def entry(field: bytes, value: bytes) -> Entry:
+    """A field and a value in RESP."""
+    return b"$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(field), field, len(value), value)
+
+
+_TEXT: Final = entry(TEXT_FIELD, b"")[: -len(b"$0\r\n\r\n")] + b"$%d\r\n%b\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +33,7 @@ class Group:
 
     Attributes:
         entries: in order; empty when there was nothing to write.
-        total: how many entries were put in up to and with these: more than are here where text was joined.
+        total: how many entries there were up to and with these.
         size: what they are reckoned to cost.
     """
 
@@ -35,50 +43,75 @@ class Group:
 
 
 class Buffer:
-    """Entries on their way into the log, oldest first.
+    """Entries on their way into the log, oldest first; where text is joined, what stands together becomes one entry.
 
     Attributes:
         size: what those that are not acknowledged are reckoned to cost, in bytes.
-        count: how many were ever put in.
+        puts: how often something was put in.
+        count: how many entries there were, without text that may still be joined.
         acknowledged: how many of them are in the log.
     """
 
     def __init__(self, *, join: bool) -> None:
         self.size = 0
+        self.puts = 0
         self.count = 0
         self.acknowledged = 0
         self._join = join
-        self._queue: deque[Entry] = deque()
+        self._queue: list[Entry] = []
         self._taken = 0
+        self._pieces: list[bytes] = []
+        self._pieces_size = 0
 
     def __bool__(self) -> bool:
-        return bool(self._queue)
+        return bool(self._queue or self._pieces)
 
     def put(self, entry: Entry) -> None:
         """Add an entry behind the others."""
+        if self._pieces:
+            self.seal()
         self._queue.append(entry)
-        self.size += len(entry[1]) + ENTRY_OVERHEAD
+        self.size += len(entry) + ENTRY_OVERHEAD
         self.count += 1
+        self.puts += 1
+
+    def put_text(self, text: bytes) -> None:
+        """Add text behind what is there; as an entry of its own, or to be joined."""
+        if not self._join:
+            self.put(_TEXT % (len(text), text))
+            return
+        self._pieces.append(text)
+        cost = len(text) + ENTRY_OVERHEAD
+        self._pieces_size += cost
+        self.size += cost
+        self.puts += 1
+        if self._pieces_size >= GROUP_BYTES:
+            self.seal()
+
+    def seal(self) -> None:
+        """Join what is to be joined; text that comes later is another entry."""
+        if self._pieces:
+            text = b"".join(self._pieces)
+            self._pieces.clear()
+            self.size -= self._pieces_size
+            self._pieces_size = 0
+            self.put(_TEXT % (len(text), text))
+            self.puts -= 1
 
     def take(self) -> Group:
-        """Take the next group out; where text is joined, what stands together becomes one entry."""
-        queue = self._queue
-        entries: list[Entry] = []
-        taken = size = 0
-        while queue and len(entries) < GROUP_ENTRIES and size < GROUP_BYTES:
-            entry = queue.popleft()
-            taken += 1
-            size += len(entry[1])
-            if self._join and entry[0] == TEXT_FIELD:
-                pieces = [entry[1]]
-                while queue and queue[0][0] == TEXT_FIELD and size < GROUP_BYTES:
-                    pieces.append(queue.popleft()[1])
-                    taken += 1
-                    size += len(pieces[-1])
-                entry = (TEXT_FIELD, b"".join(pieces))
-            entries.append(entry)
-        self._taken += taken
-        return Group(entries, self._taken, size + taken * ENTRY_OVERHEAD)
+        """Take the next group out."""
+        self.seal()
+        entries = self._queue[:GROUP_ENTRIES]
+        size = sum(map(len, entries))
+        if size > GROUP_BYTES:
+            size = 0
+            for number, one in enumerate(entries, 1):
+                size += len(one)
+                if size >= GROUP_BYTES:
+                    del entries[number:]
+        del self._queue[: len(entries)]
+        self._taken += len(entries)
+        return Group(entries, self._taken, size + len(entries) * ENTRY_OVERHEAD)
 
     def acknowledge(self, group: Group) -> None:
         """Say that a group is in the log."""
@@ -88,6 +121,7 @@ class Buffer:
     def clear(self) -> None:
         """Give up what was not taken."""
         self._queue.clear()
+        self._pieces.clear()
 
 
 class Tail:

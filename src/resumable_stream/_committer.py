@@ -20,8 +20,7 @@ from typing import Any, Final
 
 import anyio
 
-from ._buffer import Buffer, Entry, Group, Tail
-from ._entries import TEXT_FIELD
+from ._buffer import Buffer, Entry, Group, Tail, entry
 from ._errors import LogUnavailable, StreamClosed, StreamError, StreamFenced, StreamLost
 from ._events import END, EventID, Status, StreamEvent, pack
 from ._links import backoff
@@ -122,13 +121,8 @@ class Committer:
     @property
     def ready(self) -> bool:
         """Whether `put` may be called at once. `reserve` waits until it may."""
-        buffer = self._buffer
-        return (
-            buffer.count < self._turn
-            and buffer.size < self._options.buffer_bytes
-            and self.error is None
-            and self._end is None
-        )
+        room = self._buffer.puts < self._turn and self._buffer.size < self._options.buffer_bytes
+        return room and self.error is None and self._end is None
 
     async def reserve(self) -> None:
         """Wait until the buffer has room, and let others have their turn.
@@ -138,8 +132,8 @@ class Committer:
             StreamClosed: the stream has its end.
         """
         self._check()
-        if self._buffer.count >= self._turn:
-            self._turn = self._buffer.count + TURN
+        if self._buffer.puts >= self._turn:
+            self._turn = self._buffer.puts + TURN
             await asyncio.sleep(0)
             self._check()
         while self._buffer.size >= self._options.buffer_bytes:
@@ -150,10 +144,20 @@ class Committer:
         """Buffer an entry behind the others."""
         self._buffer.put(entry)
         if self.flight is None:
-            if self._prompt and self._task is not None:
-                self._launch()
-            elif not self._gathering or self._buffer.size >= self._options.buffer_bytes:
-                self._wake.set()
+            self._depart()
+
+    def put_text(self, text: bytes) -> None:
+        """Buffer a ``text`` event, unless it would be empty."""
+        if text:
+            self._buffer.put_text(text)
+            if self.flight is None:
+                self._depart()
+
+    def _depart(self) -> None:
+        if self._prompt and self._task is not None:
+            self._launch()
+        elif not self._gathering or self._buffer.size >= self._options.buffer_bytes:
+            self._wake.set()
 
     async def flush(self) -> None:
         """Wait until all that was put in is in Redis.
@@ -161,6 +165,7 @@ class Committer:
         Raises:
             StreamFenced, StreamLost, LogUnavailable: it cannot be written.
         """
+        self._buffer.seal()
         target = self._buffer.count
         self._hurry = True
         self._wake.set()
@@ -174,11 +179,6 @@ class Committer:
             raise self.error
         if self._end is not None:
             raise StreamClosed(self.stream_id, "the stream has ended")
-
-    def put_text(self, text: bytes) -> None:
-        """Buffer a ``text`` event, unless it would be empty."""
-        if text:
-            self.put((TEXT_FIELD, text))
 
     async def _wait_for_progress(self) -> None:
         self._progress.clear()
@@ -203,7 +203,7 @@ class Committer:
         """
         if not self._dead and self._end is None:
             self.put_text(self.text.finish())
-            self._end = pack(StreamEvent(END, {"status": status.value, **data}))
+            self._end = entry(*pack(StreamEvent(END, {"status": status.value, **data})))
             self.put(self._end)
             self._hurry = True
         if self._task is not None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import hiredis
 
+from ._buffer import Entry
 from ._entries import Entries
 from ._events import EventID
 from ._names import Names
@@ -25,26 +26,26 @@ def by_name(script: Script, count: int, arguments: bytes) -> bytes:
 def append_arguments(
     names: Names,
     first: EventID,
-    entries: Sequence[tuple[bytes, bytes]],
+    entries: Sequence[Entry],
     *,
     max_events: int,
     mode: int,
     end: bool,
 ) -> tuple[int, bytes]:
     """The arguments of the script that appends, its keys among them: their number, and themselves."""
-    parts = [bulk(part) for entry in entries for part in entry]
-    body = b"".join(parts)
+    body = b"".join(entries)
+    parts = 2 * len(entries)
     if not parts:
         message = b""
     elif len(body) <= PUBLISH_LIMIT:
-        message = b"*%d\r\n%b%b" % (len(parts) + 1, bulk(b"%d-%d" % first), body)
+        message = b"*%d\r\n%b%b" % (parts + 1, bulk(b"%d-%d" % first), body)
     else:
         message = POKE
     head = (
         names.log, names.state, names.channel, b"%d" % first.generation, b"%d" % first.sequence,
         b"%d" % max_events, b"%d" % mode, b"1" if end else b"0", message,
     )  # fmt: skip
-    return len(head) + len(parts), b"".join([bulk(part) for part in head]) + body
+    return len(head) + parts, b"".join([bulk(part) for part in head]) + body
 
 
 def grouped(reply: list[Any]) -> list[Entries]:

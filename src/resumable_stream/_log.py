@@ -18,6 +18,7 @@ import anyio
 from redis.asyncio import Redis, RedisCluster
 
 from . import _scripts
+from ._buffer import Entry
 from ._cluster import Cluster
 from ._encoding import append_arguments, by_name, grouped
 from ._entries import Entries
@@ -177,7 +178,7 @@ class Log:
         self,
         names: Names,
         first: EventID,
-        entries: Sequence[tuple[bytes, bytes]],
+        entries: Sequence[Entry],
         *,
         max_events: int = 0,
         renew: bool = False,
@@ -208,7 +209,7 @@ class Log:
         receiver: Receiver,
         names: Names,
         first: EventID,
-        entries: Sequence[tuple[bytes, bytes]],
+        entries: Sequence[Entry],
         *,
         max_events: int = 0,
         renew: bool = False,

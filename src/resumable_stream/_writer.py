@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from ._buffer import entry
 from ._committer import Committer
 from ._errors import EventTooLarge
 from ._events import TEXT, EventID, Status, StreamEvent, check_event, pack
@@ -72,10 +73,10 @@ def put(committer: Committer, item: str | bytes | StreamEvent) -> None:
     """
     if isinstance(item, StreamEvent):
         if item.type != TEXT:
-            entry = pack(check_event(item))
-            _check_size(len(entry[1]))
+            field, value = pack(check_event(item))
+            _check_size(len(value))
             committer.put_text(committer.text.finish())
-            committer.put(entry)
+            committer.put(entry(field, value))
             return
         item = item.data  # type: ignore[assignment]  # what is wrong is found below
     if not isinstance(item, _TEXTUAL):

@@ -10,11 +10,12 @@ from redis.asyncio import Redis
 
 from core.streams import log_of
 from resumable_stream import EventID
+from resumable_stream._buffer import entry
 from resumable_stream._log import Claim, Log
 from resumable_stream._names import Names
 
 NAMES = Names.of("s")
-ENTRIES = [(b"text", b"%d" % number) for number in range(1, 7)]
+ENTRIES = [entry(b"text", b"%d" % number) for number in range(1, 7)]
 
 
 @asynccontextmanager

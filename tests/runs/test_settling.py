@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from app.scripted import ScriptedAgent
 from resumable_stream import EventID, StreamConsumer, StreamProducer
+from resumable_stream._buffer import entry
 from resumable_stream._log import Log
 from resumable_stream._names import Names
 from resumable_stream.agent import Turn
@@ -72,7 +73,7 @@ class Room:
         names = Names.of(run.stream_id)
         claim = await log.claim(names, stream_id=run.stream_id, lease=0.1, retention=60)
         if said:
-            entries = [(b"text", word.encode()) for word in said]
+            entries = [entry(b"text", word.encode()) for word in said]
             await log.append(names, EventID(claim.generation, 1), entries)
 
     async def gone(self, run: Run) -> None:
