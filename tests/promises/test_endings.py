@@ -80,7 +80,10 @@ ERRORS: dict[str, tuple[int, BaseException]] = {
 async def test_a_source_that_raises_ends_its_stream_once(
     redis: Redis, client: Redis, count: int, error: BaseException
 ) -> None:
-    """All tokens before it stay, the caller gets the error, and readers an end without its text."""
+    """All tokens before it stay, the caller gets the error, and readers an end without its text.
+
+    Fails without the catch of everything (`_producer.py`).
+    """
     gate = Gate()
     script: list[Step] = [*numbered(count), gate, error]
     source = ScriptedSource(script)
@@ -113,7 +116,10 @@ async def test_a_source_that_raises_ends_its_stream_once(
 async def test_a_hook_that_raises_as_the_source_is_closed_leaves_one_end(
     redis: Redis, client: Redis, *, stopped: bool
 ) -> None:
-    """What the source does last may fail: the stream says `failed`, or `cancelled` where somebody stopped it."""
+    """What the source does last may fail: the stream says `failed`, or `cancelled` where somebody stopped it.
+
+    Fails without the precedence of a stop (`_producer.py`).
+    """
     gate = Gate()
     got: list[StreamEvent] = []
 
@@ -142,7 +148,10 @@ async def test_a_hook_that_raises_as_the_source_is_closed_leaves_one_end(
 @everywhere
 @pytest.mark.parametrize("status", [Status.CANCELLED, Status.LOST])
 async def test_a_run_that_is_cancelled_from_outside_ends_once(redis: Redis, client: Redis, status: Status) -> None:
-    """Twice in a row, as a shutdown does it: the source is closed, and its last words are in the log before the end."""
+    """Twice in a row, as a shutdown does it: the source is closed, and its last words are in the log before the end.
+
+    Fails without the shelter of the end (`_producer.py`).
+    """
     gate, closing = Gate(), Gate()
     got: list[StreamEvent] = []
 
@@ -175,7 +184,10 @@ async def test_a_run_that_is_cancelled_from_outside_ends_once(redis: Redis, clie
 async def test_a_server_that_is_away_at_the_end_is_waited_for(
     redis: Redis, client: Redis, valkey_url: str, variant: Variant
 ) -> None:
-    """The end is written when it is back, behind everything that was buffered meanwhile."""
+    """The end is written when it is back, behind everything that was buffered meanwhile.
+
+    Fails without the patience with the end (`_committer.py`).
+    """
     got: list[StreamEvent] = []
     async with faulty(valkey_url, **variant.settings) as (proxy, shaky), StreamConsumer(client) as consumer:
         with anyio.fail_after(DEADLINE):
@@ -195,7 +207,10 @@ async def test_a_server_that_is_away_at_the_end_is_waited_for(
 async def test_a_server_that_is_away_for_too_long_is_an_error_and_readers_get_lost(
     redis: Redis, client: Redis, valkey_url: str, variant: Variant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody can write the end then: readers make it, once, when the lease is over."""
+    """Nobody can write the end then: readers make it, once, when the lease is over.
+
+    Fails without the outage timeout (`_committer.py`).
+    """
     monkeypatch.setattr(_committer, "LAST_WORDS", 0.5)
     monkeypatch.setattr(_log, "GRACE", 0.2)
     got: list[StreamEvent] = []

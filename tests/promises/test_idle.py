@@ -34,6 +34,8 @@ async def test_idle_streams_with_150_viewers_each_leave_the_client_free(
 
     The clients have default settings but for what the matrix varies. The whole matrix waits at once, on a client for
     each combination, whose pool of a hundred connections would not do for its viewers.
+
+    Fails without the sign of life on an idle connection (`_links.py`).
     """
     got = {one: [list[StreamEvent]() for _ in range(VIEWERS)] for one in EVERY if one.server in every_server}
     over = anyio.Event()
@@ -88,6 +90,9 @@ async def test_a_silent_model_costs_keep_alives_only_and_then_its_token_arrives(
     """No token for three times as long as every timeout there is, made small: the longest is the retention of 1 s.
 
     A client whose connection ends at its age comes back all the while.
+
+    Fails without the time to live that a sign of life gives (`_scripts.py`), and without the keep-alive
+    (`_consumer.py`).
     """
     for limit in ("SWEEP", "LINGER"):
         monkeypatch.setattr(_fanout, limit, impatient)

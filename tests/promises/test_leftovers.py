@@ -44,7 +44,6 @@ def test_every_test_of_a_promise_is_looked_after(request: pytest.FixtureRequest)
         assert fixtures & {"empty_redis", "every_server"}, item
 
 
-@pytest.mark.promise(number=24)
 @in_corners
 async def test_what_is_left_behind_would_be_seen(redis: Redis, client: Redis, redis_admin: SyncRedis) -> None:
     """The test of the look itself: a key, a connection and a task."""
@@ -71,7 +70,10 @@ def expiring(admin: SyncRedis, *, keys: int = 2, at_most: float) -> None:
 @pytest.mark.promise(number=24)
 @everywhere
 async def test_every_key_expires_from_the_moment_it_exists(client: Redis, redis_admin: SyncRedis) -> None:
-    """From the claim, before anything else was said to Redis; while it is written, stopped, ended and deleted."""
+    """From the claim, before anything else was said to Redis; while it is written, stopped, ended and deleted.
+
+    Fails without the time to live that a claim gives (`_scripts.py`).
+    """
     with anyio.fail_after(DEADLINE):
         async with StreamProducer(client, lease=5, retention=60) as producer:
             async with producer.open("s") as stream:
@@ -97,7 +99,10 @@ async def test_every_key_expires_from_the_moment_it_exists(client: Redis, redis_
 async def test_what_a_dead_producer_left_expires_whoever_finds_it(
     redis: Redis, client: Redis, valkey_url: str, redis_admin: SyncRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Taken over, buried, or buried without its state, of which nobody knows how long it was to be kept."""
+    """Taken over, buried, or buried without its state, of which nobody knows how long it was to be kept.
+
+    Fails without the time to live that a burial gives (`_scripts.py`).
+    """
     monkeypatch.setattr(_log, "GRACE", 0.2)
     async with StreamConsumer(client) as consumer:
         await abandon(valkey_url, "s", "a")
@@ -119,7 +124,10 @@ async def test_what_a_dead_producer_left_expires_whoever_finds_it(
 async def test_nothing_is_left_of_work_that_is_cut_off_at_any_step(
     client: Redis, valkey_url: str, variant: Variant
 ) -> None:
-    """Producers and readers that are cancelled, on a line that is cut: then the consumer goes, readers and all."""
+    """Producers and readers that are cancelled, on a line that is cut: then the consumer goes, readers and all.
+
+    Fails without the end of the subscriptions (`_log.py`).
+    """
     async with faulty(valkey_url, **variant.settings) as (proxy, shaky):
 
         async def read(consumer: StreamConsumer, stream_id: str) -> None:

@@ -81,7 +81,10 @@ async def finished(client: Redis, *tokens: str) -> list[StreamEvent]:
 @in_pairs
 @whatever_takes_it
 async def test_a_stream_that_vanishes_under_a_reader_ends_lost(redis: Redis, client: Redis, loss: Loss) -> None:
-    """The reader gets an end, the producer `StreamLost`, and the source is closed. Nothing comes to life again."""
+    """The reader gets an end, the producer `StreamLost`, and the source is closed. Nothing comes to life again.
+
+    Fails without the end that stands in no log (`_fanout.py`).
+    """
     gate = Gate()
     source = ScriptedSource(["a", gate, anyio.Event()])
     got: list[StreamEvent] = []
@@ -106,7 +109,10 @@ async def test_a_stream_that_vanishes_under_a_reader_ends_lost(redis: Redis, cli
 @pytest.mark.promise(number=9)
 @everywhere
 async def test_a_reader_that_comes_back_to_what_has_vanished_is_told(redis: Redis, client: Redis) -> None:
-    """With a cursor or without: it is not there, or it is `lost`, or the rest can still be read. Never silence."""
+    """With a cursor or without: it is not there, or it is `lost`, or the rest can still be read. Never silence.
+
+    Fails without the word for what is not there (`_fanout.py`).
+    """
     for name, loss in LOSSES.items():
         events = await finished(client, *numbered(5))
         await loss(redis)
@@ -130,7 +136,10 @@ async def test_a_reader_that_comes_back_to_what_has_vanished_is_told(redis: Redi
 @pytest.mark.promise(number=9)
 @everywhere
 async def test_a_cursor_that_was_trimmed_away_gets_a_gap_and_then_what_there_is(redis: Redis, client: Redis) -> None:
-    """The gap has no id and says how many are missing."""
+    """The gap has no id and says how many are missing.
+
+    Fails without the gap (`_hub.py`).
+    """
     events = await finished(client, *numbered(20))
     await redis.xtrim(log_key("s"), maxlen=6, approximate=False)
     async with StreamConsumer(client) as consumer:
@@ -146,7 +155,10 @@ async def test_a_cursor_that_was_trimmed_away_gets_a_gap_and_then_what_there_is(
 @pytest.mark.promise(number=9)
 @everywhere
 async def test_a_cursor_that_the_log_cannot_place_gets_a_reset_and_everything(client: Redis) -> None:
-    """One of another run, or from the future after a failover: what follows is the whole stream."""
+    """One of another run, or from the future after a failover: what follows is the whole stream.
+
+    Fails without the reset (`_hub.py`).
+    """
     events = await finished(client, "a", "b")
     last = ids_of(events)[-1]
     async with StreamConsumer(client) as consumer:
@@ -160,7 +172,10 @@ async def test_a_cursor_that_the_log_cannot_place_gets_a_reset_and_everything(cl
 @pytest.mark.promise(number=9)
 @everywhere
 async def test_a_cursor_of_a_stream_that_was_deleted_and_made_anew_gets_a_reset(client: Redis) -> None:
-    """The old numbers must not be mistaken for new ones."""
+    """The old numbers must not be mistaken for new ones.
+
+    Fails without the generation in a cursor (`_log.py`).
+    """
     old = await finished(client, *numbered(10))
     await StreamProducer(client).delete("s")
     new = await finished(client, *numbered(10, start=11))
@@ -175,7 +190,10 @@ async def test_a_cursor_of_a_stream_that_was_deleted_and_made_anew_gets_a_reset(
 async def test_a_stream_that_is_restarted_says_so_to_old_and_new_readers(
     redis: Redis, client: Redis, valkey_url: str
 ) -> None:
-    """A new claim of a stream left behind: `restarted` stands between the attempts, and the numbers go on."""
+    """A new claim of a stream left behind: `restarted` stands between the attempts, and the numbers go on.
+
+    Fails without the mark between two claims (`_scripts.py`).
+    """
     await abandon(valkey_url, "s", "first")
     got: list[StreamEvent] = []
     async with StreamConsumer(client) as consumer, anyio.create_task_group() as group:

@@ -30,7 +30,10 @@ def equals(messages: list[Message], tokens: list[str]) -> None:
 @everywhere
 @live_or_ended
 async def test_a_reader_that_is_cut_behind_every_frame_gets_all(client: Redis, *, live: bool) -> None:
-    """One reader a frame; each begins with the id that the one before had."""
+    """One reader a frame; each begins with the id that the one before had.
+
+    Fails without the place of a cursor (`_hub.py`).
+    """
     tokens = numbered(300)
     messages: list[Message] = []
     cursor: str | None = None
@@ -57,7 +60,10 @@ async def test_a_reader_that_is_cut_behind_every_frame_gets_all(client: Redis, *
 @in_pairs
 @live_or_ended
 async def test_a_client_that_is_cut_behind_every_frame_gets_all(client: Redis, *, live: bool) -> None:
-    """The same over HTTP, with the `Last-Event-ID` that the client had."""
+    """The same over HTTP, with the `Last-Event-ID` that the client had.
+
+    Fails without the header of the request (`asgi.py`).
+    """
     tokens = numbered(100)
     messages: list[Message] = []
     cursor: dict[str, str] = {}
@@ -87,7 +93,10 @@ async def test_a_client_that_is_cut_behind_every_frame_gets_all(client: Redis, *
 @pytest.mark.promise(number=7)
 @in_pairs
 async def test_a_client_that_is_cut_at_any_byte_gets_all(client: Redis) -> None:
-    """Inside a frame too: half a frame is as good as none, and only a whole one moves the cursor."""
+    """Inside a frame too: half a frame is as good as none, and only a whole one moves the cursor.
+
+    Fails without the answer that there is nothing more (`asgi.py`).
+    """
     tokens = ["Hel", "lo\n", "😀"]
     await StreamProducer(client).run("s", ScriptedSource(tokens))
     async with StreamConsumer(client) as consumer, served(StreamApp(consumer)) as server:
@@ -109,7 +118,10 @@ async def test_a_client_that_is_cut_at_any_byte_gets_all(client: Redis) -> None:
 @pytest.mark.promise(number=8)
 @everywhere
 async def test_at_whatever_moment_a_reader_comes_it_gets_the_same_text(client: Redis) -> None:
-    """Before the first event, in the middle, as the end is being written, and after it."""
+    """Before the first event, in the middle, as the end is being written, and after it.
+
+    Fails without the position in a segment (`_hub.py`).
+    """
     first, last = Gate(), Gate()
     early: list[StreamEvent] = []
     middle: list[StreamEvent] = []
@@ -139,7 +151,10 @@ async def test_at_whatever_moment_a_reader_comes_it_gets_the_same_text(client: R
 @pytest.mark.promise(number=8)
 @in_pairs
 async def test_a_reader_that_comes_within_a_millisecond_of_the_end_misses_nothing(client: Redis) -> None:
-    """A hundred short streams, with readers that come at any step of the loop from the claim to past the end."""
+    """A hundred short streams, with readers that come at any step of the loop from the claim to past the end.
+
+    Fails without the waking of those who wait (`_fanout.py`).
+    """
     rng = random.Random(8)
     got: dict[str, list[StreamEvent]] = {}
 

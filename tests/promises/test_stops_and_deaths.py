@@ -24,12 +24,14 @@ from core.streams import (
     lease_is_over,
     lease_left,
     log_of,
+    milliseconds,
     read_all,
     text_in_log,
     text_of,
 )
 from promises.matrix import in_corners
 from resumable_stream import Status, StreamConsumer, StreamEvent, StreamProducer
+from resumable_stream._log import GRACE
 from resumable_stream.testing import numbered
 from support import wait_until
 
@@ -59,6 +61,9 @@ async def test_a_stop_from_another_process_ends_a_silent_model(redis: Redis, cli
 
     The model says nothing for longer than any deadline of the test, and the next sign of life, at which a stop would be
     seen anyway, is further away too. So it must be the notification that ends it.
+
+    Fails without the notification of a stop (`_scripts.py`), and without the interruption of the source
+    (`_producer.py`).
     """
     attached: list[list[StreamEvent]] = [[], [], []]
     async with (
@@ -91,6 +96,8 @@ async def test_after_a_kill_all_readers_get_what_was_said_and_the_same_end(
     """SIGKILL after k tokens: exactly k tokens, then `lost` under one id, for attached and for later readers.
 
     Not before the lease and the grace are over; the deadline is the promised one and what a busy machine may need.
+
+    Fails without the burial by whoever notices (`_fanout.py`).
     """
     lease, counts = 1.0, (0, 1, 17)
     attached: dict[int, list[StreamEvent]] = {count: [] for count in counts}
@@ -130,18 +137,26 @@ async def paused(redis: Redis, model: ProducerProcess, *, for_longer: bool) -> N
 
 @pytest.mark.promise(number=3)
 @in_corners
-async def test_a_pause_shorter_than_the_lease_changes_nothing(redis: Redis, client: Redis, client_url: str) -> None:
-    """SIGSTOP over a missed sign of life, under the eyes of a reader, then SIGCONT."""
+async def test_pauses_shorter_than_the_lease_change_nothing(redis: Redis, client: Redis, client_url: str) -> None:
+    """SIGSTOP over a missed sign of life, under the eyes of a reader, then SIGCONT; again and again, for longer in all
+    than a lease and the grace.
+
+    Fails without the renewal of the lease (`_scripts.py`).
+    """
+    lease = 1.2
     got: list[StreamEvent] = []
-    async with StreamConsumer(client) as consumer, producer_process(client_url, "s", lease=2) as model:
+    async with StreamConsumer(client) as consumer, producer_process(client_url, "s", lease=lease) as model:
         with anyio.fail_after(DEADLINE):
             async with anyio.create_task_group() as group:
                 await model.send("a")
                 await eventually(lambda: holds(redis, "a"))
                 group.start_soon(drain, consumer.events("s"), got)
                 await wait_until(lambda: got)
-                await paused(redis, model, for_longer=False)
-                model.proceed()
+                over = await milliseconds(redis) + (lease + GRACE) * 1000
+                while await milliseconds(redis) < over:
+                    await paused(redis, model, for_longer=False)
+                    model.proceed()
+                    await eventually(lambda: renewed(redis, lease))
                 await model.send("b")
                 await model.finish()
                 assert await model.says() == "completed"
@@ -150,10 +165,18 @@ async def test_a_pause_shorter_than_the_lease_changes_nothing(redis: Redis, clie
     assert len({event_id.generation for event_id in ids_of(got)}) == 1
 
 
+async def renewed(redis: Redis, lease: float) -> bool:
+    """Whether there was a sign of life lately, or the stream has ended."""
+    return await lease_left(redis, "s") > lease * 500 or bool(await ends_in_log(redis, "s"))
+
+
 @pytest.mark.promise(number=4)
 @in_corners
 async def test_a_producer_that_wakes_after_a_new_claim_is_fenced(redis: Redis, client: Redis, client_url: str) -> None:
-    """No event of the old generation stands after the first of the new one, and the old producer stops its source."""
+    """No event of the old generation stands after the first of the new one, and the old producer stops its source.
+
+    Fails without the comparison of generations (`_scripts.py`).
+    """
     async with producer_process(client_url, "s", lease=0.5) as model:
         await model.send("old ")
         await eventually(lambda: holds(redis, "old "))
@@ -182,7 +205,10 @@ async def test_a_producer_that_wakes_after_a_new_claim_is_fenced(redis: Redis, c
 @pytest.mark.promise(number=4)
 @in_corners
 async def test_a_producer_that_wakes_after_its_burial_is_fenced(redis: Redis, client: Redis, client_url: str) -> None:
-    """A reader has noticed and ended the stream as `lost`: that is a new generation as well."""
+    """A reader has noticed and ended the stream as `lost`: that is a new generation as well.
+
+    Fails without the generation of a burial (`_scripts.py`).
+    """
     async with StreamConsumer(client) as consumer, producer_process(client_url, "s", lease=0.5) as model:
         await model.send("a")
         await eventually(lambda: holds(redis, "a"))
@@ -200,7 +226,10 @@ async def test_a_producer_that_wakes_after_its_burial_is_fenced(redis: Redis, cl
 @pytest.mark.promise(number=4)
 @in_corners
 async def test_a_pause_that_nobody_noticed_changes_nothing(redis: Redis, client: Redis, client_url: str) -> None:
-    """Longer than the lease, but no claim was made and no reader was there: the producer goes on."""
+    """Longer than the lease, but no claim was made and no reader was there: the producer goes on.
+
+    Fails without the patience with a lease that has run out (`_scripts.py`).
+    """
     async with producer_process(client_url, "s", lease=0.5) as model:
         await model.send("a")
         await eventually(lambda: holds(redis, "a"))
