@@ -9,12 +9,12 @@ PINS := .ci/constraints.txt
 WORKERS ?= 3
 ALL := app,openai,anthropic,google,search,demo
 
-.PHONY: demo test check docs bench setup setup-demo browser parsers clean
+.PHONY: demo test check docs bench mutants setup setup-demo browser parsers servers clean
 
 demo: $(VENV)/.demo
 	@exec $(BIN)/resumable-stream demo $(ARGS)
 
-test: $(VENV)/.dev browser parsers
+test: $(VENV)/.dev browser parsers servers
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 	$(BIN)/coverage combine --quiet
@@ -31,6 +31,9 @@ docs: $(VENV)/.dev
 bench: $(VENV)/.dev
 	@PYTHONPATH=tests $(BIN)/python -m benchmarks $(ARGS)
 
+mutants: $(VENV)/.dev
+	@PYTHONPATH=tests $(BIN)/python -m promises.mutants $(ARGS)
+
 setup: $(VENV)/.dev
 
 browser:
@@ -38,6 +41,9 @@ browser:
 
 parsers:
 	@sh tests/sse/ensure_parsers.sh
+
+servers:
+	@sh tests/promises/ensure_redis.sh
 
 clean:
 	rm -rf $(VENV) tests/sse/node_modules site .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache

@@ -93,7 +93,7 @@ MUTATIONS: Final = (
         "test_faults.py::test_commands_and_replies_that_are_cut_in_the_middle_change_nothing",
         "the end of calls with their connection",
         "_links.py",
-        "future.set_exception(error)",
+        "receiver.set_exception(error)",
         "pass",
     ),
     Mutation(

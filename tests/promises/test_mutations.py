@@ -1,4 +1,4 @@
-"""The list of mutations is about what is there: lines that stand in the sources once, and tests that exist.
+"""The lists of promises and of mutations are about what is there: lines that stand in the sources once, and tests.
 
 Whether the tests fail is a question for `make mutants`, which takes minutes.
 """
@@ -6,31 +6,48 @@ Whether the tests fail is a question for `make mutants`, which takes minutes.
 from __future__ import annotations
 
 import ast
+import re
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from promises.mutations import MUTATIONS, Mutation
 
 TESTS = Path(__file__).parent
-SOURCES = TESTS.parents[1] / "src" / "resumable_stream"
+ROOT = TESTS.parents[1]
 PROMISES = {*range(1, 12), 14, 16, 17, 18, 21, 24}
 
 
+class Promised(NamedTuple):
+    """A test of a promise.
+
+    Attributes:
+        number: the promise's.
+        extent: how much of the matrix it runs on.
+        docstring: in one line.
+    """
+
+    number: int
+    extent: str
+    docstring: str
+
+
 @cache
-def promised() -> dict[str, tuple[int, str]]:
-    """Every test with the mark of a promise, by its file and name: the promise's number, and the docstring."""
+def promised() -> dict[str, Promised]:
+    """Every test with the mark of a promise, by its file and name."""
     found = {}
     for path in sorted(TESTS.glob("test_*.py")):
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                marks = [ast.unparse(one) for one in node.decorator_list]
-                numbers = [
-                    int(mark[mark.index("=") + 1 : -1]) for mark in marks if mark.startswith("pytest.mark.promise(")
-                ]
-                if numbers:
-                    found[f"{path.name}::{node.name}"] = (numbers[0], " ".join((ast.get_docstring(node) or "").split()))
+                marks = " ".join(map(ast.unparse, node.decorator_list))
+                if number := re.search(r"promise\(number=(\d+)\)", marks):
+                    extent = re.search(r"\b(?:in_(pairs|corners)|everywhere)\b", marks)
+                    words = " ".join((ast.get_docstring(node) or "").split())
+                    found[f"{path.name}::{node.name}"] = Promised(
+                        int(number[1]), (extent and extent[1]) or "everywhere", words
+                    )
     return found
 
 
@@ -40,7 +57,7 @@ def name_of(mutation: Mutation) -> str:
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=name_of)
 def test_a_mutation_changes_a_line_that_is_there_once(mutation: Mutation) -> None:
-    source = (SOURCES / mutation.file).read_text()
+    source = (ROOT / "src" / "resumable_stream" / mutation.file).read_text()
     assert source.count(mutation.snippet) == 1
     ast.parse(source.replace(mutation.snippet, mutation.replacement))
 
@@ -48,11 +65,17 @@ def test_a_mutation_changes_a_line_that_is_there_once(mutation: Mutation) -> Non
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=name_of)
 def test_a_mutation_is_told_where_its_test_is(mutation: Mutation) -> None:
     """The docstring says without what the test fails."""
-    _, docstring = promised()[mutation.test]
-    assert f"{mutation.without} (`{mutation.file}`)" in docstring.partition("Fails without ")[2]
+    told = promised()[mutation.test].docstring.partition("Fails without ")[2]
+    assert f"{mutation.without} (`{mutation.file}`)" in told
 
 
 def test_every_promise_and_every_test_of_one_has_a_mutation() -> None:
-    tests = promised()
-    assert {number for number, _ in tests.values()} == PROMISES
-    assert {mutation.test for mutation in MUTATIONS} == tests.keys()
+    assert {one.number for one in promised().values()} == PROMISES
+    assert {mutation.test for mutation in MUTATIONS} == promised().keys()
+
+
+def test_the_table_in_the_documentation_says_where_each_promise_is_tested_and_on_what() -> None:
+    text = (ROOT / "docs" / "reliability.md").read_text()
+    rows = re.findall(r"^\| (\d+) \|.*\| `([\w.]+)` \| ([\w, ]+) \|$", text, re.MULTILINE)
+    told = {(int(number), file, extent) for number, file, extents in rows for extent in extents.split(", ")}
+    assert told == {(one.number, test.partition("::")[0], one.extent) for test, one in promised().items()}
