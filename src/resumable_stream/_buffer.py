@@ -27,7 +27,7 @@ def entry(field: bytes, value: bytes) -> Entry:
 _TEXT: Final = entry(TEXT_FIELD, b"")[: -len(b"$0\r\n\r\n")] + b"$%d\r\n%b\r\n"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Group:
     """Entries that are written in one step.
 

@@ -21,10 +21,11 @@ from typing import Any, Final
 import anyio
 
 from ._buffer import Buffer, Entry, Group, Tail, entry
+from ._encoding import AppendEncoder
 from ._errors import LogUnavailable, StreamClosed, StreamError, StreamFenced, StreamLost
 from ._events import END, EventID, Status, StreamEvent, pack
 from ._links import backoff
-from ._log import Appended, Claim, Log
+from ._log import Claim, Log
 from ._names import Names
 from ._replicas import Unconfirmed
 from ._text import TextJoiner
@@ -53,11 +54,10 @@ class WriterOptions:
 class _Flight:
     """A group that has its ids and is under way. Takes the reply of the server in place of a future."""
 
-    __slots__ = ("_committer", "first", "group", "started")
+    __slots__ = ("_committer", "group", "started")
 
-    def __init__(self, committer: Committer, first: EventID, group: Group, started: float) -> None:
+    def __init__(self, committer: Committer, group: Group, started: float) -> None:
         self._committer = committer
-        self.first = first
         self.group = group
         self.started = started
 
@@ -97,6 +97,7 @@ class Committer:
         self._max_events = options.max_events or 0
         self._generation = claim.generation
         self._next = claim.head + 1
+        self._encoder = AppendEncoder(names, claim.generation, self._max_events)
         self._buffer = Buffer(join=options.flush_interval > 0)
         self._turn = TURN
         self._tail = Tail()
@@ -244,12 +245,12 @@ class Committer:
         """Send the next group on its way; an empty one renews the lease."""
         now = time.monotonic()
         group = self._buffer.take()
-        flight = self.flight = _Flight(self, EventID(self._generation, self._next), group, now)
+        flight = self.flight = _Flight(self, group, now)
         if renew := now >= self._renew_at:
             self._renew_at = self._next_renewal(now)  # before the call: a stop may ask for another meanwhile
         ends = self._ends(group)
         if (self._options.replicas and group.entries) or not self._log.launch(
-            flight, self._names, flight.first, group.entries, max_events=self._max_events, renew=renew, end=ends
+            flight, self._names, self._encoder, self._next, group.entries, renew=renew, end=ends
         ):
             self.on_doubt()
 
@@ -258,10 +259,10 @@ class Committer:
 
     def on_reply(self, flight: _Flight, reply: object) -> None:
         """An append was answered: go on with the next, or leave it to the task."""
-        if (appended := self._log.launched(reply)) is None:
+        if (stop := self._log.launched(reply)) is None:
             self.on_doubt()
             return
-        self._digest(appended)
+        self._digest(stop=stop)
         self._settle(flight.group)
         if self._buffer and self._prompt:
             self._launch()
@@ -350,7 +351,7 @@ class Committer:
             try:
                 appended = await self._log.append(
                     self._names,
-                    flight.first if not mend else EventID(self._generation, self._next - len(mend)),
+                    EventID(self._generation, self._next - len(mend or ())),
                     group.entries if not mend else [*mend, *group.entries],
                     max_events=self._max_events,
                     renew=True,
@@ -360,8 +361,8 @@ class Committer:
                 )
             except LogUnavailable as exc:
                 mend = None  # the next answer may come from yet another server
-                if isinstance(exc, Unconfirmed) and (written := self._log.launched(exc.reply)) is not None:
-                    self._digest(written)  # a stop is seen also while replicas are not
+                if isinstance(exc, Unconfirmed) and (stop := self._log.launched(exc.reply)) is not None:
+                    self._digest(stop=stop)  # a stop is seen also while replicas are not
                 if self.error is None and time.monotonic() - flight.started >= self._options.outage_timeout:
                     # The source is stopped, but this goes on: what was taken and a terminal may still get through.
                     error = LogUnavailable("Redis was away for longer than the outage timeout")
@@ -381,11 +382,11 @@ class Committer:
         if appended.outcome == "lost":
             raise StreamLost(self.stream_id, "the stream is gone from Redis")
         self._in_doubt = False
-        self._digest(appended)
+        self._digest(stop=appended.stop)
         self._settle(flight.group)
 
-    def _digest(self, appended: Appended) -> None:
-        if appended.stop and not self.stop_requested:
+    def _digest(self, *, stop: bool) -> None:
+        if stop and not self.stop_requested:
             self.stop_requested = True
             self._interrupt_source()
 

@@ -9,7 +9,6 @@ import hiredis
 
 from ._buffer import Entry
 from ._entries import Entries
-from ._events import EventID
 from ._names import Names
 from ._scripts import POKE, Script
 from ._wire import bulk
@@ -23,29 +22,44 @@ def by_name(script: Script, count: int, arguments: bytes) -> bytes:
     return b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%b\r\n$1\r\n2\r\n%b" % (count + 3, script.sha, arguments)
 
 
-def append_arguments(
-    names: Names,
-    first: EventID,
-    entries: Sequence[Entry],
-    *,
-    max_events: int,
-    mode: int,
-    end: bool,
-) -> tuple[int, bytes]:
-    """The arguments of the script that appends, its keys among them: their number, and themselves."""
-    body = b"".join(entries)
-    parts = 2 * len(entries)
-    if not parts:
-        message = b""
-    elif len(body) <= PUBLISH_LIMIT:
-        message = b"*%d\r\n%b%b" % (parts + 1, bulk(b"%d-%d" % first), body)
-    else:
-        message = POKE
-    head = (
-        names.log, names.state, names.channel, b"%d" % first.generation, b"%d" % first.sequence,
-        b"%d" % max_events, b"%d" % mode, b"1" if end else b"0", message,
-    )  # fmt: skip
-    return len(head) + parts, b"".join([bulk(part) for part in head]) + body
+class AppendEncoder:
+    """Packs the appends of one claim: what stays the same in them is packed once.
+
+    Args:
+        names: the stream.
+        generation: of the claim.
+        max_events: keep only about so many; 0 keeps all.
+    """
+
+    __slots__ = ("_bound", "_generation", "_head")
+
+    def __init__(self, names: Names, generation: int, max_events: int) -> None:
+        self._generation = b"%d" % generation
+        self._head = b"".join(map(bulk, (names.log, names.state, names.channel, self._generation)))
+        self._bound = bulk(b"%d" % max_events)
+
+    def arguments(self, first: int, entries: Sequence[Entry], *, mode: int, end: bool) -> tuple[int, bytes]:
+        """The arguments of the script that appends, its keys among them: their number, and themselves.
+
+        Args:
+            first: the sequence number of the first entry.
+            entries: what to append.
+            mode: what the script calls "renew".
+            end: whether the last entry is the terminal event.
+        """
+        body = b"".join(entries)
+        sequence = b"%d" % first
+        count = 2 * len(entries)
+        if not entries:
+            message = b""
+        elif len(body) <= PUBLISH_LIMIT:
+            size = len(self._generation) + 1 + len(sequence)
+            message = b"*%d\r\n$%d\r\n%b-%b\r\n%b" % (count + 1, size, self._generation, sequence, body)
+        else:
+            message = POKE
+        return count + 9, b"%b$%d\r\n%b\r\n%b$1\r\n%d\r\n$1\r\n%d\r\n$%d\r\n%b\r\n%b" % (
+            self._head, len(sequence), sequence, self._bound, mode, end, len(message), message, body,
+        )  # fmt: skip
 
 
 def grouped(reply: list[Any]) -> list[Entries]:
@@ -69,16 +83,25 @@ def grouped(reply: list[Any]) -> list[Entries]:
     return groups
 
 
-def parse_message(payload: bytes) -> Entries | None:
-    """The entries that a notification carries; ``None`` when it only says to look at the log.
+class MessageParser:
+    """Reads notifications, of any number of streams."""
 
-    Raises:
-        Exception: somebody else published it; what is raised depends on what it is.
-    """
-    if payload == POKE:
-        return None
-    reader = hiredis.Reader()
-    reader.feed(payload)
-    parts = reader.gets()
-    generation, _, sequence = parts[0].partition(b"-")
-    return Entries.parse(int(generation), int(sequence), parts[1::2], parts[2::2])
+    def __init__(self) -> None:
+        self._reader = hiredis.Reader()
+
+    def parse(self, payload: bytes) -> Entries | None:
+        """The entries that a notification carries; ``None`` when it only says to look at the log."""
+        if payload == POKE:
+            return None
+        reader = self._reader
+        try:
+            reader.feed(payload)
+            parts = reader.gets()
+            generation, _, sequence = parts[0].partition(b"-")
+            entries = Entries.parse(int(generation), int(sequence), parts[1::2], parts[2::2])
+        except Exception:  # noqa: BLE001 - whatever a stranger may have published: the log knows better
+            self._reader = hiredis.Reader()
+            return None
+        if reader.has_data():
+            self._reader = hiredis.Reader()
+        return entries

@@ -15,7 +15,6 @@ from typing import Final
 
 import anyio
 
-from ._encoding import parse_message
 from ._entries import Entries
 from ._errors import ConsumerClosed, LogUnavailable, StreamNotFound
 from ._events import END, EventID, Status, StreamEvent
@@ -186,11 +185,8 @@ class Feed:
 
     def on_message(self, payload: bytes) -> None:
         """Take the events when they are exactly what comes next, else look at the log."""
-        try:
-            entries = parse_message(payload)
-        except Exception:  # noqa: BLE001 - whatever a stranger may have published: the log knows better
-            entries = None
-        if not entries or self.peek is None or not self.ready.is_set():
+        entries = self._log.messages.parse(payload)
+        if entries is None or self.peek is None or not self.ready.is_set():
             self.kick()
             return
         head = self.head.sequence if self.head is not None else 0

@@ -63,14 +63,6 @@ class Viewer:
     def _cursor(self) -> EventID | None:
         return EventID(self._generation, self._position) if self._position else None
 
-    def take(self) -> Span | None:
-        """Move past all that is at hand and neighbouring; ``None`` when only `advance` can tell what comes next."""
-        feed = self._feed
-        if self._epoch != feed.epoch or self._reset or self._done:
-            return None
-        segment = feed.window.find(self._position + 1)
-        return self._pass(segment) if segment is not None else None
-
     def _pass(self, segment: Segment) -> Span:
         """Move to the end of a segment that has the next event."""
         first = segment.first

@@ -20,7 +20,7 @@ from redis.asyncio import Redis, RedisCluster
 from . import _scripts
 from ._buffer import Entry
 from ._cluster import Cluster
-from ._encoding import append_arguments, by_name, grouped
+from ._encoding import AppendEncoder, MessageParser, by_name, grouped
 from ._entries import Entries
 from ._errors import LogUnavailable, StreamExists
 from ._events import EventID, Status, StreamEvent, unpack
@@ -115,7 +115,11 @@ def _milliseconds(seconds: float) -> bytes:
 
 
 class Log:
-    """Streams in one Redis. Its connections live while somebody is inside ``async with``; entering nests."""
+    """Streams in one Redis. Its connections live while somebody is inside ``async with``; entering nests.
+
+    Attributes:
+        messages: reads what a subscription hears.
+    """
 
     def __init__(self, redis: Redis | RedisCluster) -> None:
         if not isinstance(redis, Redis | RedisCluster):
@@ -123,6 +127,7 @@ class Log:
         self._redis = redis
         if isinstance(redis, RedisCluster):
             self._slots = SlotMap(redis.nodes_manager.remap_host_port)
+        self.messages = MessageParser()
         self._users = 0
         self._cluster: Cluster | None = None
         self._link: CommandLink
@@ -197,7 +202,8 @@ class Log:
             Unconfirmed: it is there, but fewer replicas have it.
         """
         mode = 2 if mend else int(renew)
-        count, arguments = append_arguments(names, first, entries, max_events=max_events, mode=mode, end=end)
+        encoder = AppendEncoder(names, first.generation, max_events)
+        count, arguments = encoder.arguments(first.sequence, entries, mode=mode, end=end)
         reply = await self._evaluate(_scripts.APPEND, names, [names.channel], count, arguments, replicas)
         outcome = reply[0].decode()
         if outcome == "behind":
@@ -208,10 +214,10 @@ class Log:
         self,
         receiver: Receiver,
         names: Names,
-        first: EventID,
+        encoder: AppendEncoder,
+        first: int,
         entries: Sequence[Entry],
         *,
-        max_events: int = 0,
         renew: bool = False,
         end: bool = False,
     ) -> bool:
@@ -220,14 +226,16 @@ class Log:
         Returns:
             Whether it was sent; ``False`` when there is no connection now.
         """
-        count, arguments = append_arguments(names, first, entries, max_events=max_events, mode=int(renew), end=end)
         link = self._link if self._cluster is None else self._cluster.link(names.slot)
-        return link is not None and link.launch(by_name(_scripts.APPEND, count, arguments), receiver)
+        if link is None or not link.connected:
+            return False
+        count, arguments = encoder.arguments(first, entries, mode=renew, end=end)
+        return link.launch(by_name(_scripts.APPEND, count, arguments), receiver)
 
     @staticmethod
-    def launched(reply: Any) -> Appended | None:
-        """How an append that was launched went; ``None`` when `append` must be called to find out, or to do it."""
-        return Appended("ok", stop=bool(reply[1])) if isinstance(reply, list) and reply[0] == b"ok" else None
+    def launched(reply: Any) -> bool | None:
+        """Whether the stream is asked to stop; ``None`` when only `append` can tell how it went, or do it."""
+        return bool(reply[1]) if isinstance(reply, list) and reply[0] == b"ok" else None
 
     async def read(self, names: Names, *, after: EventID | None, count: int) -> list[Entries]:
         """The next events after a cursor, at most ``count``; from the first event there is when it is ``None``.

@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 GATHER: Final = 0.001
-"""Seconds that a command may wait for others, at most, while replies to earlier ones are outstanding."""
+"""Seconds that a command may wait for others, at most."""
 
 GATHER_BYTES: Final = 64 * 1024
 """Bytes of commands that do not wait any more."""
@@ -15,12 +15,12 @@ GATHER_BYTES: Final = 64 * 1024
 class Outbox:
     """What goes out on one connection. A write that wakes a sleeping server costs more than all else about a command.
 
-    A command that finds nothing under way goes out with those of the same turn of the event loop. While replies are
-    outstanding commands gather, until all have come or `GATHER` is over: so streams that tick in turn share writes,
-    and the server's reads, without waiting longer than a round trip to it.
+    A command that finds nothing under way goes out at once. While replies are outstanding commands gather, until all
+    have come or `GATHER` is over: so streams that tick in turn share writes, and the server's reads, and none of them
+    waits for longer than a round trip.
     """
 
-    __slots__ = ("_gathered", "_handle", "_loop", "_outstanding", "_size", "_transport")
+    __slots__ = ("_due", "_gathered", "_loop", "_outstanding", "_size", "_timer", "_transport")
 
     def __init__(self, transport: asyncio.WriteTransport) -> None:
         self._transport = transport
@@ -28,19 +28,23 @@ class Outbox:
         self._gathered: list[bytes] = []
         self._size = 0
         self._outstanding = 0
-        self._handle: asyncio.Handle | None = None
+        self._due = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     def write(self, command: bytes) -> None:
         """Send a command, soon and behind those before it."""
+        if not self._outstanding:
+            self._outstanding = 1
+            self._transport.write(command)
+            return
+        if not self._gathered:
+            self._due = self._loop.time() + GATHER
+            if self._timer is None:
+                self._timer = self._loop.call_at(self._due, self._ring)
         self._gathered.append(command)
         self._size += len(command)
         if self._size >= GATHER_BYTES:
             self._flush()
-        elif self._handle is None:
-            if self._outstanding:
-                self._handle = self._loop.call_later(GATHER, self._flush)
-            else:
-                self._handle = self._loop.call_soon(self._flush)
 
     def answered(self) -> None:
         """Say that a reply has come."""
@@ -48,10 +52,16 @@ class Outbox:
         if not self._outstanding and self._gathered:
             self._flush()
 
+    def _ring(self) -> None:
+        # Most are gone when it rings: it is moved then, which costs less than a timer for each.
+        self._timer = None
+        if self._gathered:
+            if self._loop.time() >= self._due:
+                self._flush()
+            else:
+                self._timer = self._loop.call_at(self._due, self._ring)
+
     def _flush(self) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
         gathered, self._gathered = self._gathered, []
         self._outstanding += len(gathered)
         self._size = 0
@@ -59,6 +69,6 @@ class Outbox:
 
     def close(self) -> None:
         """Send nothing more."""
-        if self._handle is not None:
-            self._handle.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         self._gathered.clear()

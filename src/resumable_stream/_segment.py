@@ -47,23 +47,16 @@ class Segment:
         self._frames: dict[Dialect, list[bytes]] = {}
         self._joined: tuple[Dialect | None, int, int, bytes] = (None, 0, 0, b"")
 
-    def takes(self, more: Entries) -> bool:
-        """Whether the entries that follow may be added here."""
-        mine = self.entries
-        return (
-            mine.generation == more.generation
-            and len(mine.values) + len(more.values) <= SEGMENT
-            and self.cost + cost_of(more) <= SEGMENT_BYTES
-        )
-
     def extend(self, more: Entries) -> int:
-        """Add the entries that follow, of the same claim. Returns what they cost."""
+        """Add the entries that follow, if they are of this claim and there is room. Returns what they cost, or 0."""
         mine = self.entries
         size = len(mine.values)
+        cost = cost_of(more)
+        if mine.generation != more.generation or size + len(more.values) > SEGMENT or self.cost + cost > SEGMENT_BYTES:
+            return 0
         mine.values += more.values
         for place, event in more.events.items():
             mine.events[size + place] = event
-        cost = cost_of(more)
         self.next += len(more.values)
         self.cost += cost
         self.terminal = more.terminal

@@ -39,8 +39,8 @@ class Window:
     def append(self, entries: Entries) -> None:
         """Add the entries that follow."""
         segments = self.segments
-        if segments and segments[-1].takes(entries):
-            self._cost += segments[-1].extend(entries)
+        if segments and (cost := segments[-1].extend(entries)):
+            self._cost += cost
         else:
             for part in entries.split(SEGMENT, SEGMENT_BYTES // 2):
                 segments.append(Segment(part))

@@ -147,7 +147,7 @@ class EventStreamResponse:
             while not piece:
                 if clock() >= pace.retire:
                     return
-                if (news := viewer.take() or await viewer.advance(pace.deadline)) is None:
+                if (news := await viewer.advance(pace.deadline)) is None:
                     return
                 span, now = news, clock()
                 piece = pace.piece(now, span, dialect)
