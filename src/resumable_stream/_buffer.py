@@ -77,8 +77,12 @@ class Buffer:
 
     def put_text(self, text: bytes) -> None:
         """Add text behind what is there; as an entry of its own, or to be joined."""
-        if not self._join:
-            self.put(_TEXT % (len(text), text))
+        if not self._join:  # `put`, for the sake of time
+            packed = _TEXT % (len(text), text)
+            self._queue.append(packed)
+            self.size += len(packed) + ENTRY_OVERHEAD
+            self.count += 1
+            self.puts += 1
             return
         self._pieces.append(text)
         cost = len(text) + ENTRY_OVERHEAD

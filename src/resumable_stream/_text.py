@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from typing import Final
 
-_CR: Final = 13
+_CR: Final = frozenset({13, "\r"})
 
 
 class TextJoiner:
@@ -23,11 +23,12 @@ class TextJoiner:
 
     def feed(self, token: str | bytes) -> bytes:
         """The text that is whole with this token; what is not stays back."""
-        if self._whole and token:
+        if self._whole and token and token[-1] not in _CR:
             try:  # as nearly all tokens are
-                text = token.encode() if isinstance(token, str) else token
-                if text[-1] != _CR and (token is not text or text.isascii()):
-                    return text
+                if isinstance(token, str):
+                    return token.encode()
+                if token.isascii():
+                    return token
             except UnicodeEncodeError:
                 pass
         return self._join(token).encode("utf-8", "surrogatepass")

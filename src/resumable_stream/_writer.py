@@ -10,6 +10,7 @@ from ._errors import EventTooLarge
 from ._events import TEXT, EventID, Status, StreamEvent, check_event, pack
 
 MAX_EVENT_BYTES: Final = 8 * 1024 * 1024
+_SURELY_FINE: Final = MAX_EVENT_BYTES // 4
 _TEXTUAL: Final = (str, bytes)
 
 
@@ -71,19 +72,19 @@ def put(committer: Committer, item: str | bytes | StreamEvent) -> None:
     Raises:
         EventTooLarge, ValueError: as there.
     """
-    if isinstance(item, StreamEvent):
-        if item.type != TEXT:
-            field, value = pack(check_event(item))
-            _check_size(len(value))
-            committer.put_text(committer.text.finish())
-            committer.put(entry(field, value))
-            return
-        item = item.data  # type: ignore[assignment]  # what is wrong is found below
-    if not isinstance(item, _TEXTUAL):
+    if isinstance(item, _TEXTUAL):
+        if len(item) > _SURELY_FINE:
+            _check_size(len(item) if isinstance(item, bytes) else len(item.encode("utf-8", "surrogatepass")))
+        committer.put_text(committer.text.feed(item))
+    elif isinstance(item, StreamEvent) and item.type != TEXT:
+        field, value = pack(check_event(item))
+        _check_size(len(value))
+        committer.put_text(committer.text.finish())
+        committer.put(entry(field, value))
+    elif isinstance(item, StreamEvent) and isinstance(item.data, _TEXTUAL):
+        put(committer, item.data)
+    else:
         raise ValueError("a text event's data is a string")
-    if len(item) > MAX_EVENT_BYTES // 4:
-        _check_size(len(item) if isinstance(item, bytes) else len(item.encode("utf-8", "surrogatepass")))
-    committer.put_text(committer.text.feed(item))
 
 
 def _check_size(size: int) -> None:

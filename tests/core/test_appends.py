@@ -197,6 +197,8 @@ async def test_empty_text_makes_no_event(redis: Redis) -> None:
         StreamEvent("bad", {"x": object()}),
         StreamEvent("text", {"x": 1}),
         StreamEvent("bad/json", "x"),
+        3,
+        None,
     ],
 )
 async def test_an_event_that_cannot_be_written_is_refused_and_the_stream_goes_on(
@@ -214,8 +216,9 @@ async def test_an_event_of_eight_mebibytes_passes_and_one_byte_more_does_not(
 ) -> None:
     limit = 8 * 1024 * 1024
     async with StreamProducer(redis).open("s") as stream:
-        with pytest.raises(EventTooLarge):
-            await stream.send("x" * (limit + 1))
+        for large in ("x" * (limit + 1), b"x" * (limit + 1), "😀" * (limit // 4 + 1)):
+            with pytest.raises(EventTooLarge):
+                await stream.send(large)
         await stream.send("x" * limit)
     async with StreamConsumer(redis) as consumer:
         assert len(text_of(await read_all(consumer, "s"))) == limit
