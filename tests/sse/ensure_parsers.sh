@@ -3,8 +3,8 @@
 # so (their tests skip, with the reason).
 set -u
 cd "$(dirname "$0")" || exit 0
-if ! command -v node >/dev/null 2>&1 || ! command -v npm >/dev/null 2>&1; then
-    echo "no node and npm found: parsers from npm will not judge the wire format (install Node.js 20 or newer)" >&2
+if ! command -v npm >/dev/null 2>&1 || ! node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null; then
+    echo "no npm and node of 20 or newer found: parsers from npm will not judge the wire format" >&2
     exit 0
 fi
 cmp -s package-lock.json node_modules/.installed && exit 0

@@ -110,7 +110,7 @@ def why_not_node() -> str | None:
     if shutil.which("node") is None:
         return "there is no node: parsers from npm are not asked"
     if not (HERE / "node_modules/.installed").exists():
-        return f"parsers from npm are not installed: run {HERE.name}/ensure_parsers.sh"
+        return "parsers from npm are not installed here: `make parsers` does it where there is Node.js 20 or newer"
     return None
 
 

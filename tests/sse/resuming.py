@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from core.http_server import Served, StreamApp, served
-from core.streams import DEADLINE
+from core.streams import eventually, state_key
 from resumable_stream import StreamConsumer, StreamProducer, _sse
 from resumable_stream.asgi import Receive, Scope, Send
 from resumable_stream.testing import Gate, ScriptedSource
@@ -23,14 +23,15 @@ class RestlessApp(StreamApp):
     """Ends each connection after some milliseconds, and lets the source go on by one token with each new one."""
 
     def __init__(self, consumer: StreamConsumer) -> None:
-        super().__init__(consumer, max_age=0.03, wait=DEADLINE)
+        super().__init__(consumer, max_age=0.03)
         self.gates = [Gate() for _ in TOKENS]
         self.connections = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.connections < len(self.gates):
-            self.gates[self.connections].open()
-        self.connections += 1
+        if scope["path"] == "/s":
+            if self.connections < len(self.gates):
+                self.gates[self.connections].open()
+            self.connections += 1
         await super().__call__(scope, receive, send)
 
 
@@ -42,6 +43,7 @@ async def restless_stream(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Asyn
         app = RestlessApp(consumer)
         steps = [part for gate, token in zip(app.gates, TOKENS, strict=True) for part in (gate, token)]
         group.start_soon(StreamProducer(redis).run, "s", ScriptedSource(steps))
+        await eventually(lambda: redis.exists(state_key("s")))
         async with served(app) as server:
-            with anyio.fail_after(DEADLINE):
-                yield server, app
+            yield server, app
+        group.cancel_scope.cancel()  # a reader that has failed leaves gates closed

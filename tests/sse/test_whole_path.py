@@ -16,7 +16,7 @@ from resumable_stream import EVENT_SOURCE, JSON, StreamConsumer, StreamProducer
 from resumable_stream.testing import ScriptedSource, Step
 from sse.judging import json_runs_of, judge, runs_of, value_of
 from sse.parsers import Audience
-from sse.texts import CUTS, Conversation, Run, as_text, conversations, joined, torn
+from sse.texts import CUTS, HOSTILE, Conversation, Run, as_text, conversations, joined, torn
 from sse.wire import KEEP_ALIVE, RETRY, frames_of
 
 PATIENT = settings(
@@ -80,6 +80,7 @@ def text(*tokens: str | bytes) -> Conversation:
 
 @PATIENT
 @given(conversations(), CUTS)
+@example(text(*HOSTILE), range(20_000))
 @example(text("a\r", "\nb", "\r", "\r", "\n", "\r"), [])
 @example(text(b"a\r", b"\nb\r", "\n", "\r", b"\n"), [])
 @example(text("\ud83d", "\ude00", "\ud83d"), [])
