@@ -73,6 +73,7 @@ def test_structured_data_is_exact_in_the_json_format(
 @given(TEXTS, IDS, CUTS)
 @example("a\nid: 9-9\revent: x\r\n\r\ndata: y\0", EventID(7, 1), [])
 def test_the_name_of_a_tool_stays_data(audience: Audience, name: str, event_id: EventID, cuts: list[int]) -> None:
+    """Fails with the name in the event line, or without `_LINE_END` (`_sse.py`)."""
     body = EVENT_SOURCE.encode(StreamEvent("tool_call", {"name": name}, event_id))
     assert frames_of(body) == [(str(event_id), "tool_call")]
     (message,) = judge(audience, torn(body, cuts), as_json=False)

@@ -67,7 +67,11 @@ async def records(valkey_url: str) -> dict[bool, bytes]:
 
 @FORMATS
 async def test_silence_is_nothing_to_any_parser(audience: Audience, records: dict[bool, bytes], as_json: bool) -> None:
-    """No empty event, no error, the right ids, however the bytes are cut."""
+    """No empty event, no error, the right ids, however the bytes are cut.
+
+    Fails with a second line feed behind `KEEP_ALIVE`, `retry_line` or an id, with a colon or a blank in an id, with
+    CRLF, and with an id on the first of the two frames of an end (`_sse.py`, `_frames.py`).
+    """
     body = records[as_json]
     assert body.startswith(KEEP_ALIVE * 2)
     assert body.count(b"\n\n" + KEEP_ALIVE * 2) == len(STEPS)

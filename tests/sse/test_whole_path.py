@@ -92,7 +92,11 @@ async def test_a_conversation_is_read_alike_by_all(
     said: Conversation,
     cuts: list[int],
 ) -> None:
-    """Exact as JSON; as text with line feeds for line ends, and U+FFFD for halves of pairs."""
+    """Exact as JSON; as text with line feeds for line ends, and U+FFFD for halves of pairs.
+
+    Fails without any alternative of `_UNUSUAL` or `_ESCAPED` (`_frames.py`), of `_LINE_END` or `_ESCAPED`
+    (`_sse.py`), or of what `TextJoiner` keeps back (`_text.py`).
+    """
     stream_id = await produce(producer, said.steps)
 
     exact = await body_of(server, f"/{stream_id}?format=json")
