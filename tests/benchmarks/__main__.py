@@ -6,13 +6,16 @@ For a part of it: ``make bench ARGS="P2 P4 --rounds 1 --seconds 3 --only ours,ba
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import uvicorn
 from redis import Redis
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from benchmarks import distance, following, idling, producing, replaying
 from benchmarks.cases import HEAD, OURS, WAYS, Case, Figures, Results, Row, Settings
@@ -40,8 +43,12 @@ SCENARIOS: dict[str, tuple[Callable[[], list[Case]], Callable[[Results], list[Ro
 }
 
 
+SATURATED = 0.9
+"""A load process that is busier than this measures itself."""
+
+
 def measure(scenarios: list[str], ways: list[str], rounds: int, settings: Settings) -> list[Row]:
-    """Run the cases of the scenarios, the ways of one beside each other, round by round."""
+    """Run the cases of the scenarios, the ways of one beside each other, round by round; warn where figures mislead."""
     results = Results()
     cases = list(dict.fromkeys(case for name in scenarios for case in SCENARIOS[name][0]() if case.way in ways))
     with Redis.from_url(settings.url) as redis:
@@ -52,6 +59,8 @@ def measure(scenarios: list[str], ways: list[str], rounds: int, settings: Settin
                 results.add(case, figures)
                 said = ", ".join(f"{name} {value:,.4g}" for name, value in figures.items())
                 print(f"round {number + 1}: {case}: {said}", file=sys.stderr, flush=True)
+                if figures.get("busy", 0.0) > SATURATED:
+                    print(f"The load process was saturated, in round {number + 1}: {case}\n", flush=True)
     return [row for name in scenarios for row in SCENARIOS[name][1](results)]
 
 
@@ -76,6 +85,8 @@ def main() -> None:
         info = redis.info("server")
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, ", end="")
     print(f"{info.get('server_name', 'redis')} {info.get('valkey_version', info['redis_version'])}, ", end="")
+    loop = "uvloop" if importlib.util.find_spec("uvloop") else "asyncio"
+    print(f"uvicorn {uvicorn.__version__} ({AutoHTTPProtocol.__name__}, {loop}), ", end="")
     print(f"{options.rounds} rounds, medians (lowest-highest); x is ours to the other, of the same round.\n")
     print(HEAD)
     for row in rows:

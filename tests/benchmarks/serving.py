@@ -54,8 +54,7 @@ async def _serve(spec: dict[str, Any], config: uvicorn.Config, listener: socket.
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         await wait_until(lambda: server.started)
-        http, loop = server.config.http_protocol_class.__name__, type(asyncio.get_running_loop()).__module__
-        _tell({"port": listener.getsockname()[1], "http": http, "loop": loop})
+        _tell({"port": listener.getsockname()[1]})
         while line := await commands.readline():
             command = json.loads(line)
             match command["do"]:
