@@ -9,7 +9,7 @@ PINS := .ci/constraints.txt
 WORKERS ?= 3
 ALL := app,openai,anthropic,google,search,demo
 
-.PHONY: demo test check docs bench mutants setup setup-demo browser parsers servers clean
+.PHONY: demo test check docs bench durability mutants setup setup-demo browser parsers servers clean
 
 demo: $(VENV)/.demo
 	@exec $(BIN)/resumable-stream demo $(ARGS)
@@ -30,6 +30,9 @@ docs: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	@PYTHONPATH=tests $(BIN)/python -m benchmarks $(ARGS)
+
+durability: $(VENV)/.dev
+	@PYTHONPATH=tests $(BIN)/python -m benchmarks.durability $(ARGS)
 
 mutants: $(VENV)/.dev
 	@PYTHONPATH=tests $(BIN)/python -m promises.mutants $(ARGS)

@@ -14,25 +14,42 @@ from resumable_stream.embedded import EmbeddedValkey
 from resumable_stream.testing import FaultProxy
 
 BINARY = os.environ.get("TEST_REDIS_SERVER")
+AT_ONCE = {"repl-diskless-sync": "no", "hz": "100"}
+"""Settings with which a replica is in step in milliseconds; by default that is only looked after once a second."""
 
 
 @asynccontextmanager
-async def primary_and_replica(**settings: str) -> AsyncIterator[tuple[EmbeddedValkey, EmbeddedValkey]]:
-    """Two servers, the second in step with the first. A setting ``a_b`` is the directive ``a-b`` of both."""
-    common = {name.replace("_", "-"): value for name, value in settings.items()} | {"repl-diskless-sync-delay": "0"}
-    async with EmbeddedValkey(binary=BINARY, settings=common) as primary:
-        following = common | {"replicaof": f"127.0.0.1 {primary.port}"}
-        async with EmbeddedValkey(binary=BINARY, settings=following) as replica:
-            await in_step(primary)
-            yield primary, replica
+async def primary_and_replica() -> AsyncIterator[tuple[EmbeddedValkey, EmbeddedValkey]]:
+    """Two servers, the second in step with the first."""
+    async with (
+        EmbeddedValkey(binary=BINARY, settings=AT_ONCE) as primary,
+        EmbeddedValkey(binary=BINARY, settings=AT_ONCE) as replica,
+    ):
+        await follow(replica, primary)
+        yield primary, replica
+
+
+async def follow(replica: EmbeddedValkey, primary: EmbeddedValkey, *, port: int | None = None) -> None:
+    """Make one server the replica of another, and wait until it is in step.
+
+    Told in its configuration, a server would begin a second later.
+
+    Args:
+        replica: the one.
+        primary: the other.
+        port: where it is reached, if not at its own.
+    """
+    async with Redis.from_url(replica.url) as told:
+        await told.replicaof("127.0.0.1", str(port or primary.port))
+    await in_step(primary)
 
 
 async def in_step(primary: EmbeddedValkey) -> None:
-    """Wait until the replica has what is written now. An up line is not enough: Redis 7.0 may send a second later."""
+    """Wait until the replica has all that is written now. An up line is not enough: Redis 7.0 may send later."""
 
     async def arrives() -> bool:
         await redis.set("in step", "x", px=1000)
-        return bool(await redis.wait(1, 1000))
+        return bool(await redis.wait(1, 50))
 
     async with Redis.from_url(primary.url) as redis:
         await eventually(arrives, what="the replica is in step")
@@ -59,10 +76,10 @@ class Pair:
 async def lagging_pair() -> AsyncIterator[Pair]:
     """A primary and a replica whose line can be made to swallow what it should carry."""
     async with (
-        EmbeddedValkey(binary=BINARY, settings={"repl-diskless-sync-delay": "0"}) as primary,
+        EmbeddedValkey(binary=BINARY, settings=AT_ONCE) as primary,
         FaultProxy("127.0.0.1", primary.port) as line,
         FaultProxy("127.0.0.1", primary.port) as way,
-        EmbeddedValkey(binary=BINARY, settings={"replicaof": f"127.0.0.1 {line.port}"}) as replica,
+        EmbeddedValkey(binary=BINARY, settings=AT_ONCE) as replica,
     ):
-        await in_step(primary)
+        await follow(replica, primary, port=line.port)
         yield Pair(primary, replica, line, way)

@@ -23,8 +23,11 @@ async def has(redis: Redis, text: str) -> bool:
     return await text_in_log(redis, "s") == text
 
 
-async def test_a_reader_leaves_a_server_that_became_a_replica(no_tasks_left: None) -> None:
+async def test_a_reader_leaves_a_server_that_became_a_replica(
+    no_tasks_left: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its address leads to the new primary by then; the old one, cut off from it, would answer for ever."""
+    monkeypatch.setattr(_links, "CHECK_INTERVAL", 0.2)
     async with (
         primary_and_replica() as (old, new),
         Redis.from_url(old.url) as at_old,

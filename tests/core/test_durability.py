@@ -22,7 +22,16 @@ from core.streams import (
     text_in_log,
     text_of,
 )
-from resumable_stream import Status, StreamConsumer, StreamEvent, StreamLost, StreamProducer, StreamWriter, _buffer
+from resumable_stream import (
+    Status,
+    StreamConsumer,
+    StreamEvent,
+    StreamLost,
+    StreamProducer,
+    StreamWriter,
+    _buffer,
+    _log,
+)
 from resumable_stream.testing import numbered
 from support import wait_until
 
@@ -133,12 +142,15 @@ async def test_a_newest_event_that_somebody_deletes_is_a_gap_and_nothing_more(re
     assert ended_as(events) is Status.COMPLETED
 
 
-async def test_a_producer_that_died_with_the_primary_leaves_what_the_replica_has(no_tasks_left: None) -> None:
+async def test_a_producer_that_died_with_the_primary_leaves_what_the_replica_has(
+    no_tasks_left: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Who had more is told to drop it; all get the same end."""
+    monkeypatch.setattr(_log, "GRACE", 0.2)
     got: list[StreamEvent] = []
     async with (
         lagging_pair() as pair,
-        producer_process(pair.primary.url, "s", lease=1) as process,
+        producer_process(pair.primary.url, "s", lease=0.6) as process,
         Redis(port=pair.way.port) as redis,
         StreamConsumer(redis) as consumer,
         anyio.create_task_group() as group,
@@ -186,8 +198,11 @@ async def test_a_stream_whose_claim_a_failover_has_lost_is_lost(no_tasks_left: N
     assert ended_as(got) is Status.LOST
 
 
-async def test_a_takeover_that_a_failover_has_lost_leaves_the_attempt_before_it(no_tasks_left: None) -> None:
+async def test_a_takeover_that_a_failover_has_lost_leaves_the_attempt_before_it(
+    no_tasks_left: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The producer is told that its stream is lost, not that somebody else has it: there is nobody."""
+    monkeypatch.setattr(_log, "GRACE", 0.2)
     got: list[StreamEvent] = []
     async with (
         lagging_pair() as pair,

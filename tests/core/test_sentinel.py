@@ -19,7 +19,7 @@ import pytest
 from redis.asyncio import Redis, Sentinel
 from redis.exceptions import RedisError
 
-from core.replication import BINARY, in_step
+from core.replication import AT_ONCE, BINARY, follow
 from core.streams import drain, ended_as, eventually, is_dense, read_all, since_reset, text_in_log, text_of
 from resumable_stream import LogUnavailable, Status, StreamConsumer, StreamEvent, StreamProducer, _links
 from resumable_stream.embedded import EmbeddedValkey, free_port
@@ -75,18 +75,15 @@ async def sentinel_process(folder: Path, primary: int) -> AsyncIterator[int]:
 @pytest.fixture
 async def watched(tmp_path: Path, no_tasks_left: None) -> AsyncIterator[Watched]:
     """Ready for a failover. The user that Sentinel is can be taken away from it."""
-    settings = {
-        "repl-diskless-sync-delay": "0",
+    settings = AT_ONCE | {
         "masterauth": PASSWORD,
         "user": f"watcher on >{PASSWORD} ~* &* +@all",
     }
     async with (
         EmbeddedValkey(binary=BINARY, password=PASSWORD, settings=settings) as primary,
-        EmbeddedValkey(
-            binary=BINARY, password=PASSWORD, settings=settings | {"replicaof": f"127.0.0.1 {primary.port}"}
-        ) as replica,
+        EmbeddedValkey(binary=BINARY, password=PASSWORD, settings=settings) as replica,
     ):
-        await in_step(primary)
+        await follow(replica, primary)
         async with sentinel_process(tmp_path, primary.port) as port, Redis(port=port, decode_responses=True) as asked:
             await eventually(lambda: knows_replica(asked), what="Sentinel has found the replica")
             sentinel = Sentinel([("127.0.0.1", port)])  # type: ignore[no-untyped-call] # redis-py has not annotated it
