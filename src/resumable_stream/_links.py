@@ -23,7 +23,7 @@ from ._eviction import look
 from ._outbox import Outbox
 from ._primary import is_replica, moved
 from ._replicas import Replicas, Unconfirmed
-from ._wire import ServerError, Wire, dial, pack
+from ._wire import Receiver, ServerError, Wire, dial, pack
 
 logger: Final = logging.getLogger("resumable_stream")
 
@@ -32,7 +32,8 @@ CHECK_INTERVAL: Final = 2.0
 """Seconds between two questions to a server, whether it is there and still the primary."""
 SENTINEL_INTERVAL: Final = 5.0
 """Seconds between two questions to Sentinel, whether it names another primary."""
-_ELSEWHERE: Final = ("READONLY", "LOADING", "MASTERDOWN")
+_ALONE: Final = "NOREPLICAS"
+_ELSEWHERE: Final = ("READONLY", "LOADING", "MASTERDOWN", _ALONE)
 _ASKING: Final = pack(b"ASKING")
 
 
@@ -51,8 +52,8 @@ def _set(event: asyncio.Event, _: BaseException | None) -> None:
     event.set()
 
 
-async def _watch(redis: Redis, wire: Wire, ask: Callable[[], asyncio.Future[Any]]) -> None:
-    """End a connection whose server falls silent, is a replica by now, or is not who Sentinel names any more."""
+async def _watch(redis: Redis, wire: Wire, ask: Callable[[], asyncio.Future[Any]], leave: Callable[[], object]) -> None:
+    """Leave a server that falls silent, is a replica by now, or is not who Sentinel names any more."""
     loop = asyncio.get_running_loop()
     ask_sentinel = loop.time() + SENTINEL_INTERVAL
     while True:
@@ -67,28 +68,15 @@ async def _watch(redis: Redis, wire: Wire, ask: Callable[[], asyncio.Future[Any]
             if await moved(redis, wire.address):
                 break
             ask_sentinel = loop.time() + SENTINEL_INTERVAL
-    wire.transport.abort()
-
-
-class Receiver(Protocol):
-    """Who waits for a reply; a future is one. What is not a future is called at once when the reply comes."""
-
-    def done(self) -> bool:
-        """Whether it does not want to know any more."""
-
-    def set_result(self, result: Any, /) -> None:
-        """Take the reply; must not raise."""
-
-    def set_exception(self, exception: Exception, /) -> None:
-        """Hear that there will be none; must not raise."""
+    leave()
 
 
 class CommandLink:
-    """One connection on which many callers pipeline their commands."""
+    """One connection on which many callers pipeline their commands. Its companion listens to the same server."""
 
-    def __init__(self, redis: Redis, on_lost: Callable[[], object] | None = None) -> None:
+    def __init__(self, redis: Redis, companion: Subscriber) -> None:
         self._redis = redis
-        self._tell_lost = on_lost
+        self._companion = companion
         self._wire: Wire | None = None
         self._outbox: Outbox
         self._replicas: Replicas
@@ -102,11 +90,8 @@ class CommandLink:
     async def call(self, command: bytes, replicas: int = 0) -> Any:
         """Send one packed command and return its reply; an error reply is returned as a `ServerError`.
 
-        Cancelling the caller does not take the command back.
-
-        Args:
-            command: the command.
-            replicas: how many must have what it wrote, when its reply is a list that begins with ``ok``.
+        Cancelling the caller does not take the command back. With ``replicas``, so many must have what it wrote, when
+        its reply is a list that begins with ``ok``.
 
         Raises:
             LogUnavailable: the connection could not be made, or was lost before the reply came, or the server
@@ -173,11 +158,10 @@ class CommandLink:
 
     def _send_on(self, wire: Wire, command: bytes) -> asyncio.Future[Any]:
         """Send on this connection and no other; where it has ended, the reply is that."""
-        if wire is self._wire:
-            return self._send(command)
-        ended: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        ended.set_exception(LogUnavailable("the connection to Redis was lost"))
-        return ended
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if wire is not self._wire or not self.launch(command, future):
+            future.set_exception(LogUnavailable("the connection to Redis was lost"))
+        return future
 
     async def _connected(self) -> None:
         """Wait for the one attempt to connect that is under way; all who wait share its outcome."""
@@ -201,7 +185,7 @@ class CommandLink:
             self._wire, self._outbox = wire, Outbox(wire.transport)
             self._replicas = Replicas(partial(self._send_on, wire))
             look(wire.address, self._send)
-            watch = _watch(self._redis, wire, partial(self._send, wire.question))
+            watch = _watch(self._redis, wire, partial(self._send, wire.question), self._leave)
             self._watcher = asyncio.create_task(watch, name="resumable_stream watch")
             self._watcher.add_done_callback(_ignore)
         finally:
@@ -213,8 +197,17 @@ class CommandLink:
             if not receiver.done():
                 receiver.set_result(reply)
             self._outbox.answered()
-        if isinstance(reply, ServerError) and str(reply).startswith(_ELSEWHERE) and self._wire is not None:
-            self._wire.transport.abort()  # not the server to talk to any more: connecting again may find the right one
+        if isinstance(reply, ServerError) and str(reply).startswith(_ELSEWHERE):
+            # Perhaps not the server to talk to any more: connecting again may find the right one. One that has merely
+            # lost its replicas is still good to read from, and not left at once again.
+            since = asyncio.get_running_loop().time() - self._dialled
+            if since >= CHECK_INTERVAL or not str(reply).startswith(_ALONE):
+                self._leave()
+
+    def _leave(self) -> None:
+        if self._wire is not None:
+            self._wire.transport.abort()
+            self._companion.leave()
 
     def _on_lost(self, exc: BaseException | None) -> None:
         if self._wire is not None:
@@ -230,8 +223,8 @@ class CommandLink:
             if pending is not None:
                 pending.cancel()
         self._watch = None
-        if self._tell_lost is not None and not self._closed:
-            self._tell_lost()
+        if not self._closed:
+            self._companion.look_again()
 
     def _check_silence(self) -> None:
         """Give the connection up when the oldest call has waited too long; else look again when it would have."""
@@ -297,6 +290,11 @@ class Subscriber:
             for listener in tuple(listeners):
                 listener.on_subscribed()
 
+    def leave(self) -> None:
+        """Connect anew: the server is not the one to talk to any more."""
+        if self._transport is not None:
+            self._transport.abort()
+
     def unsubscribe(self, channel: bytes, listener: Listener) -> None:
         """Stop listening; a listener that is unknown, or gone already, is ignored."""
         listeners = self._listeners.get(channel, [])
@@ -327,7 +325,7 @@ class Subscriber:
                 self._transport = wire.transport
                 self._on_connected()
                 async with anyio.create_task_group() as group:
-                    group.start_soon(_watch, self._redis, wire, partial(self._ask, wire))
+                    group.start_soon(_watch, self._redis, wire, partial(self._ask, wire), wire.transport.abort)
                     await self._lost.wait()
                     group.cancel_scope.cancel()
             finally:

@@ -24,12 +24,12 @@ from ._encoding import AppendEncoder, MessageParser, by_name, grouped
 from ._entries import Entries
 from ._errors import LogUnavailable, StreamExists
 from ._events import EventID, Status, StreamEvent, unpack
-from ._links import CommandLink, Listener, Receiver, Subscriber
+from ._links import CommandLink, Listener, Subscriber
 from ._names import Names
 from ._replicas import Unconfirmed
 from ._scripts import Script
 from ._slots import SlotMap
-from ._wire import ServerError, bulk, pack
+from ._wire import Receiver, ServerError, bulk, pack
 
 QUICK: Final = 0.5
 """Seconds within which a failed call is worth an immediate repetition."""
@@ -139,7 +139,7 @@ class Log:
                 self._cluster = self._subscriber = Cluster(self._redis, self._slots)
             else:
                 self._subscriber = subscriber = Subscriber(self._redis)
-                self._link = CommandLink(self._redis, subscriber.look_again)
+                self._link = CommandLink(self._redis, subscriber)
         self._users += 1
         return self
 

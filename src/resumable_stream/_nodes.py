@@ -56,7 +56,7 @@ class Node:
         self.address = address
         self.asked = False
         self.subscriber = NodeSubscriber(client, board, self)
-        self.link = CommandLink(client, self.subscriber.look_again)
+        self.link = CommandLink(client, self.subscriber)
 
     async def aclose(self) -> None:
         await self.subscriber.aclose()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 import anyio
 import hiredis
@@ -40,6 +40,19 @@ def bulk(value: bytes) -> bytes:
 def pack(*args: bytes) -> bytes:
     """One command in RESP."""
     return b"*%d\r\n" % len(args) + b"".join(map(bulk, args))
+
+
+class Receiver(Protocol):
+    """Who waits for a reply; a future is one. What is not a future is called at once when the reply comes."""
+
+    def done(self) -> bool:
+        """Whether it does not want to know any more."""
+
+    def set_result(self, result: Any, /) -> None:
+        """Take the reply; must not raise."""
+
+    def set_exception(self, exception: Exception, /) -> None:
+        """Hear that there will be none; must not raise."""
 
 
 class Wire(asyncio.Protocol):

@@ -26,7 +26,10 @@ async def has(redis: Redis, text: str) -> bool:
 async def test_a_reader_leaves_a_server_that_became_a_replica(
     no_tasks_left: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its address leads to the new primary by then; the old one, cut off from it, would answer for ever."""
+    """Its address leads to the new primary by then; the old one, cut off from it, would answer for ever.
+
+    Fails without the question for the role (`is_replica` in `_links.py`).
+    """
     monkeypatch.setattr(_links, "CHECK_INTERVAL", 0.2)
     async with (
         primary_and_replica() as (old, new),
@@ -55,8 +58,52 @@ async def test_a_reader_leaves_a_server_that_became_a_replica(
     assert ended_as(got) is Status.COMPLETED
 
 
+async def test_an_old_primary_that_is_cut_off_from_its_replicas_is_left_when_it_refuses_to_write(
+    no_tasks_left: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `min-replicas-to-write`, an address that has moved is found though the old server takes itself for primary.
+
+    Its readers find that out when they want to bury the stream.
+
+    Fails without `NOREPLICAS` among the reasons to leave, and without the companion that leaves too (`_links.py`).
+    """
+    monkeypatch.setattr(_links, "CHECK_INTERVAL", 0.2)
+    async with (
+        primary_and_replica() as (old, new),
+        Redis.from_url(old.url) as at_old,
+        Redis.from_url(new.url) as at_new,
+        faulty(old.url) as (proxy, client),
+        StreamConsumer(client) as consumer,
+        StreamProducer(client, lease=0.5) as producer,
+    ):
+        await at_old.config_set("min-replicas-to-write", 1)
+        with anyio.fail_after(DEADLINE):
+            async with producer.open("s") as stream:
+                await stream.send("a")
+                events = consumer.events("s")
+                got = await take(events, 1)
+                await eventually(lambda: has(at_new, "a"))
+                proxy.lead_to("127.0.0.1", new.port)
+                await at_new.replicaof("NO", "ONE")
+                await stream.send("b")
+                got += await take(events, 1)
+                await eventually(lambda: nobody_left(at_old), what="the listeners have come along")
+            got += [event async for event in events]
+    assert text_of(got) == "ab"
+    assert is_dense(got)
+    assert ended_as(got) is Status.COMPLETED
+
+
+async def nobody_left(redis: Redis) -> bool:
+    """Whether there is no client but this one."""
+    return len(await redis.client_list()) == 1
+
+
 async def test_a_replica_is_not_taken_for_the_primary(no_tasks_left: None) -> None:
-    """It would answer, but what it says may be old; the cause says why."""
+    """It would answer, but what it says may be old; the cause says why.
+
+    Fails without the look at the role after connecting (`is_replica` in `_wire.py`).
+    """
     async with (
         primary_and_replica() as (primary, replica),
         Redis.from_url(primary.url) as redis,
@@ -79,7 +126,10 @@ def causes(error: BaseException | None) -> list[BaseException]:
 async def test_a_server_that_cannot_be_asked_for_its_role_is_asked_for_a_sign_of_life(
     tmp_path: Path, no_tasks_left: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where `HELLO` has been taken away: everything works, and a line that falls silent is still found out."""
+    """Where `HELLO` has been taken away: everything works, and a line that falls silent is still found out.
+
+    Fails without the question that is asked instead (`_wire.py`), and without leaving who is silent (`_links.py`).
+    """
     monkeypatch.setattr(_links, "CHECK_INTERVAL", 0.1)
     monkeypatch.setattr(_links, "REPLY_TIMEOUT", 0.3)
     async with (

@@ -55,7 +55,10 @@ async def replicated(pair: Pair, text: str) -> None:
 
 @pytest.mark.parametrize("trimmed", [0, 40])
 async def test_what_a_failover_has_lost_is_written_again_by_its_producer(trimmed: int, no_tasks_left: None) -> None:
-    """Readers of any time get all of it: the one who had it, the one who resumes behind it, the one who comes later."""
+    """Readers of any time get all of it: the one who had it, the one who resumes behind it, the one who comes later.
+
+    Fails without the check of the log's head (`APPEND` in `_scripts.py`), and without the tail (`_buffer.py`).
+    """
     got: list[StreamEvent] = []
     async with (
         lagging_pair() as pair,
@@ -89,7 +92,10 @@ async def test_what_a_failover_has_lost_is_written_again_by_its_producer(trimmed
 
 
 async def test_what_nobody_has_any_more_is_told_as_a_gap(no_tasks_left: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The producer keeps a bounded tail: to those who come later the rest is missing, by number."""
+    """The producer keeps a bounded tail: to those who come later the rest is missing, by number.
+
+    Fails without the check of the log's head (`APPEND` in `_scripts.py`), and without the tail (`_buffer.py`).
+    """
     monkeypatch.setattr(_buffer, "TAIL_BYTES", 1000)
     got: list[StreamEvent] = []
     async with (
@@ -201,7 +207,10 @@ async def test_a_stream_whose_claim_a_failover_has_lost_is_lost(no_tasks_left: N
 async def test_a_takeover_that_a_failover_has_lost_leaves_the_attempt_before_it(
     no_tasks_left: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The producer is told that its stream is lost, not that somebody else has it: there is nobody."""
+    """The producer is told that its stream is lost, not that somebody else has it: there is nobody.
+
+    Fails without the comparison of generations by size (`APPEND` in `_scripts.py`).
+    """
     monkeypatch.setattr(_log, "GRACE", 0.2)
     got: list[StreamEvent] = []
     async with (

@@ -91,7 +91,10 @@ async def fill(redis: Redis) -> None:
 async def test_an_evicted_stream_is_lost_to_its_producer_and_its_readers(
     policy: str, caplog: pytest.LogCaptureFixture, no_tasks_left: None
 ) -> None:
-    """Whichever of its two keys went first; Redis itself tells neither of them anything. Both were warned, once."""
+    """Whichever of its two keys went first; Redis itself tells neither of them anything. Both were warned, once.
+
+    Fails without the memory of who was asked, and without the warning (`_eviction.py`).
+    """
     source = ScriptedSource(["a", anyio.Event()])
     got: list[StreamEvent] = []
     async with (

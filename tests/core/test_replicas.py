@@ -14,7 +14,10 @@ from support import wait_until
 
 
 async def test_a_flush_waits_until_the_replica_has_it(no_tasks_left: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also over a connection that is lost meanwhile: what is asked on another one says nothing about what it wrote."""
+    """Also over a connection that is lost meanwhile: what is asked on another one says nothing about what it wrote.
+
+    Fails without the wait for what replicas have (`confirmed` in `_links.py`).
+    """
     monkeypatch.setattr(_replicas, "WAIT_TIMEOUT", 0.1)
     async with (
         lagging_pair() as pair,
@@ -58,7 +61,10 @@ async def has(pair: Pair, text: str) -> bool:
 async def test_without_its_replica_a_stream_fails_as_in_an_outage(
     no_tasks_left: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The producer gets `LogUnavailable`; readers got what was written, and an end that says so."""
+    """The producer gets `LogUnavailable`; readers got what was written, and an end that says so.
+
+    Fails without the end that no replica is needed for (`self.error is None` in `_committer.py`).
+    """
     monkeypatch.setattr(_replicas, "WAIT_TIMEOUT", 0.1)
     monkeypatch.setattr(_committer, "LAST_WORDS", 0.5)
     source = ScriptedSource(["a", anyio.Event()])
@@ -77,7 +83,10 @@ async def test_without_its_replica_a_stream_fails_as_in_an_outage(
 async def test_other_commands_go_on_beside_an_append_that_waits_for_a_replica(
     no_tasks_left: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It holds them up no longer than its own timeout: a stop gets through, and so does a claim."""
+    """It holds them up no longer than its own timeout: a stop gets through, and so does a claim.
+
+    Fails without the look at the reply of an append that is not confirmed (`Unconfirmed` in `_committer.py`).
+    """
     monkeypatch.setattr(_replicas, "WAIT_TIMEOUT", 0.2)
     source = ScriptedSource(["a", anyio.Event()])
     async with (
@@ -100,7 +109,10 @@ async def test_other_commands_go_on_beside_an_append_that_waits_for_a_replica(
 
 
 async def test_many_streams_share_the_waiting(no_tasks_left: None) -> None:
-    """While one `WAIT` is under way the others gather for the next; all of it is at the replica in the end."""
+    """While one `WAIT` is under way the others gather for the next; all of it is at the replica in the end.
+
+    Fails without the gathering (`_replicas.py`).
+    """
     tokens = numbered(10)
     async with (
         lagging_pair() as pair,

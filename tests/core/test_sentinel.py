@@ -150,7 +150,11 @@ async def test_streams_go_on_at_the_new_primary(
     fault: Callable[[Watched], Awaitable[None]],
     aftermath: Callable[[Watched], Awaitable[None]],
 ) -> None:
-    """The writer is at work all the while; one reader follows it, another comes when it is over."""
+    """The writer is at work all the while; one reader follows it, another comes when it is over.
+
+    Fails without the question to Sentinel (`moved` in `_links.py`): asked, hidden. Fails without the producer's tail
+    (`_buffer.py`): the same.
+    """
     monkeypatch.setattr(_links, "CHECK_INTERVAL", 0.2)
     monkeypatch.setattr(_links, "REPLY_TIMEOUT", 1.0)
     monkeypatch.setattr(_links, "SENTINEL_INTERVAL", 0.5)
