@@ -64,6 +64,17 @@ class AppendEncoder:
 
 def grouped(reply: list[Any]) -> list[Entries]:
     """What XRANGE answered, cut where a number is missing or another claim begins."""
+    if not reply:
+        return []
+    head, _, tail = reply[0][0].partition(b"-")
+    generation, _, last = reply[-1][0].partition(b"-")
+    if head == generation and int(last) - int(tail) == len(reply) - 1:  # they are in order, so none is missing between
+        pairs = [pair for _, pair in reply]
+        return [Entries.parse(int(head), int(tail), [pair[0] for pair in pairs], [pair[1] for pair in pairs])]
+    return _cut(reply)
+
+
+def _cut(reply: list[Any]) -> list[Entries]:
     groups: list[Entries] = []
     generation, first, due = b"", 0, -1
     fields: list[bytes] = []

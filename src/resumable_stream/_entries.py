@@ -19,15 +19,28 @@ class Entries:
         first: the sequence number of the first.
         values: as they stand in the log; UTF-8 with lone surrogates as three bytes where it is text.
         events: those that are not text, by their place in ``values``.
+        size: bytes of all values together.
+        plain: whether all values are ASCII without line ends.
     """
 
-    __slots__ = ("events", "first", "generation", "values")
+    __slots__ = ("events", "first", "generation", "plain", "size", "values")
 
-    def __init__(self, generation: int, first: int, values: list[bytes], events: dict[int, StreamEvent]) -> None:
+    def __init__(
+        self,
+        generation: int,
+        first: int,
+        values: list[bytes],
+        events: dict[int, StreamEvent],
+        size: int,
+        *,
+        plain: bool,
+    ) -> None:
         self.generation = generation
         self.first = first
         self.values = values
         self.events = events
+        self.size = size
+        self.plain = plain
 
     @classmethod
     def parse(cls, generation: int, first: int, fields: list[bytes], values: list[bytes]) -> Entries:
@@ -41,10 +54,15 @@ class Entries:
             for place, field in enumerate(fields):
                 if field != TEXT_FIELD:
                     events[place] = unpack(field, values[place], EventID(generation, first + place))
-        for value in values:
-            if not value.isascii():
-                value.decode("utf-8", "surrogatepass")
-        return cls(generation, first, values, events)
+        whole = b"".join(values)
+        plain = whole.isascii()
+        if plain:
+            plain = b"\n" not in whole and b"\r" not in whole
+        else:
+            for value in values:
+                if not value.isascii():
+                    value.decode("utf-8", "surrogatepass")
+        return cls(generation, first, values, events, len(whole), plain=plain)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -84,7 +102,17 @@ class Entries:
         if start == 0 and stop == len(self.values):
             return self
         events = {place - start: event for place, event in self.events.items() if start <= place < stop}
-        return Entries(self.generation, self.first + start, self.values[start:stop], events)
+        values = self.values[start:stop]
+        return Entries(self.generation, self.first + start, values, events, sum(map(len, values)), plain=self.plain)
+
+    def extend(self, more: Entries) -> None:
+        """Add entries that follow, of the same claim."""
+        place = len(self.values)
+        self.values += more.values
+        for event in more.events.items():
+            self.events[place + event[0]] = event[1]
+        self.size += more.size
+        self.plain = self.plain and more.plain
 
     def split(self, count: int, size: int) -> Iterator[Entries]:
         """The same in parts of at most ``count`` entries and ``size`` bytes, where one alone is not larger."""

@@ -258,12 +258,8 @@ class Feed:
         elif self.peek is None and self._start is not None and peek.places(self._start) is True:
             self.head = self._start  # the first viewer has what is before
         self.peek = peek
-        while peek.last is not None and (self.head is None or self.head < peek.last):
-            page = await self._read(self.head)
-            if not page:
-                return 0.05  # it went away, or changed hands, between two commands; look again
-            self._take(page)
-            self.ready.set()
+        if peek.last is not None and not await self._catch_up(peek.last):
+            return 0.05  # it went away, or changed hands, between two commands; look again
         self._complete = self._complete or (peek.end is not None and self.head == peek.last)
         self.ready.set()
         if self.ended:
@@ -272,6 +268,24 @@ class Feed:
             return await self._log.bury(self.names) or 0.0
         # Spread: feeds that began together do not look together.
         return min(SWEEP * random.uniform(0.8, 1.0), peek.lease_left + 0.02)  # noqa: S311 - guards nothing
+
+    async def _catch_up(self, last: EventID) -> bool:
+        """Read up to an event; Redis works on the next page while viewers get this one. Returns whether all was there."""
+        reading: asyncio.Task[list[Entries]] | None = None
+        try:
+            while self.head is None or self.head < last:
+                page = await (reading or self._read(self.head))
+                if not page:
+                    return False
+                reading = None
+                if page[-1].last < last:
+                    reading = asyncio.create_task(self._read(page[-1].last), name="resumable_stream page")
+                self._take(page)
+                self.ready.set()
+            return True
+        finally:
+            if reading is not None:
+                reading.cancel()
 
     async def _read(self, cursor: EventID | None) -> list[Entries]:
         """A page of what this feed knows of: nothing of a claim that it has not looked at yet."""

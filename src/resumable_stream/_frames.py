@@ -26,6 +26,9 @@ def encode(dialect: Dialect, entries: Entries, start: int, stop: int) -> list[by
     """The frames of the entries at these places."""
     kind = type(dialect)
     if kind is EventSourceDialect:
+        if entries.plain and not entries.events:
+            head, values = b"id: %d-" % entries.generation, enumerate(entries.values[start:stop], entries.first + start)
+            return [b"%b%d\nevent: chunk\ndata: %b\n\n" % (head, sequence, value) for sequence, value in values]
         return _as_event_source(dialect, entries, start, stop)
     if kind is JSONDialect:
         return _as_json(dialect, entries, start, stop)

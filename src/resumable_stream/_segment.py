@@ -21,7 +21,7 @@ ENTRY_OVERHEAD: Final = 200
 
 def cost_of(entries: Entries) -> int:
     """About how many bytes entries and their frames take in memory."""
-    return ENTRY_OVERHEAD * len(entries.values) + 2 * sum(map(len, entries.values))
+    return ENTRY_OVERHEAD * len(entries.values) + 2 * entries.size
 
 
 class Segment:
@@ -50,13 +50,14 @@ class Segment:
     def extend(self, more: Entries) -> int:
         """Add the entries that follow, if they are of this claim and there is room. Returns what they cost, or 0."""
         mine = self.entries
-        size = len(mine.values)
         cost = cost_of(more)
-        if mine.generation != more.generation or size + len(more.values) > SEGMENT or self.cost + cost > SEGMENT_BYTES:
+        if (
+            mine.generation != more.generation
+            or len(mine.values) + len(more.values) > SEGMENT
+            or self.cost + cost > SEGMENT_BYTES
+        ):
             return 0
-        mine.values += more.values
-        for place, event in more.events.items():
-            mine.events[size + place] = event
+        mine.extend(more)
         self.next += len(more.values)
         self.cost += cost
         self.terminal = more.terminal
