@@ -64,6 +64,7 @@ class StreamConsumer:
         if self._hub is not None:
             raise ConsumerClosed("a consumer is entered once at a time")
         await self._log.__aenter__()
+        self._log.open()
         self._hub = Hub(self._log)
         return self
 

@@ -270,7 +270,7 @@ class Feed:
         return min(SWEEP * random.uniform(0.8, 1.0), peek.lease_left + 0.02)  # noqa: S311 - guards nothing
 
     async def _catch_up(self, last: EventID) -> bool:
-        """Read up to an event; Redis works on the next page while viewers get this one. Returns whether all was there."""
+        """Read up to an event; Redis works on a page while viewers get the one before. Says whether all was there."""
         reading: asyncio.Task[list[Entries]] | None = None
         try:
             while self.head is None or self.head < last:

@@ -48,10 +48,6 @@ def _ignore(future: asyncio.Future[Any]) -> None:
         future.exception()
 
 
-def _set(event: asyncio.Event, _: BaseException | None) -> None:
-    event.set()
-
-
 async def _watch(redis: Redis, wire: Wire, ask: Callable[[], asyncio.Future[Any]], leave: Callable[[], object]) -> None:
     """Leave a server that falls silent, is a replica by now, or is not who Sentinel names any more."""
     loop = asyncio.get_running_loop()
@@ -163,15 +159,19 @@ class CommandLink:
             future.set_exception(LogUnavailable("the connection to Redis was lost"))
         return future
 
-    async def _connected(self) -> None:
-        """Wait for the one attempt to connect that is under way; all who wait share its outcome."""
-        if self._closed:
-            raise LogUnavailable("the connection is closed")
+    def open(self) -> asyncio.Task[None]:
+        """Begin to connect, where that is not under way already."""
         if self._dialling is None:
             self._dialled = asyncio.get_running_loop().time()
             self._dialling = asyncio.create_task(self._connect(), name="resumable_stream dial")
             self._dialling.add_done_callback(_ignore)  # whoever waited may be gone
-        dialling = self._dialling
+        return self._dialling
+
+    async def _connected(self) -> None:
+        """Wait for the one attempt to connect that is under way; all who wait share its outcome."""
+        if self._closed:
+            raise LogUnavailable("the connection is closed")
+        dialling = self.open()
         await asyncio.wait([dialling])
         if dialling.cancelled():
             raise LogUnavailable("the connection is closed")
@@ -265,7 +265,7 @@ class Listener(Protocol):
 
 
 class Subscriber:
-    """Sharded channels on one connection. A lost connection is made again, without end, while there are channels."""
+    """Sharded channels on one connection. A lost connection is made again, without end."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -281,6 +281,10 @@ class Subscriber:
         """Begin to listen. ``on_subscribed`` tells when it is so."""
         self._listeners.setdefault(channel, []).append(listener)
         self._order(b"SSUBSCRIBE", channel)
+        self.open()
+
+    def open(self) -> None:
+        """Connect, and stay connected."""
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="resumable_stream subscriber")
 
@@ -311,8 +315,8 @@ class Subscriber:
     async def _run(self) -> None:
         attempt = 0
         while True:
-            self._lost = asyncio.Event()
-            wire = Wire(self._on_reply, partial(_set, self._lost))
+            lost = self._lost = asyncio.Event()
+            wire = Wire(self._on_reply, lambda _, lost=lost: lost.set())  # type: ignore[misc] # an event
             try:
                 await dial(self._redis, wire, "3")  # where subscriptions and questions go together
             except LogUnavailable:

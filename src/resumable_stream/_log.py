@@ -155,6 +155,12 @@ class Log:
                 if link is not None:
                     await link.aclose()
 
+    def open(self) -> None:
+        """Begin to connect, for whoever comes first. In a cluster that waits until it is known where to."""
+        if isinstance(self._subscriber, Subscriber):
+            self._link.open()
+            self._subscriber.open()
+
     def subscribe(self, channel: bytes, listener: Listener) -> Callable[[], None]:
         """Listen to a channel until the function that is returned is called."""
         subscriber = self._subscriber

@@ -99,6 +99,7 @@ class StreamProducer:
 
     async def __aenter__(self) -> Self:
         await self._log.__aenter__()
+        self._log.open()
         return self
 
     async def __aexit__(

@@ -91,7 +91,8 @@ async def test_callers_that_find_no_connection_share_one_dial(redis: Redis, valk
         found.append(absent.value)
 
     with anyio.fail_after(DEADLINE):
-        async with faulty(valkey_url) as (proxy, client), StreamConsumer(client) as consumer:
+        async with faulty(valkey_url) as (proxy, client):
+            consumer = StreamConsumer(client)  # not entered: it would connect by itself, and listen
             proxy.to_client.hold()
             async with anyio.create_task_group() as group:
                 for number in range(20):
@@ -115,7 +116,8 @@ async def test_callers_that_share_a_dial_share_its_failure(
         failed.append(away.value)
 
     with anyio.fail_after(DEADLINE):
-        async with faulty(valkey_url) as (proxy, client), StreamConsumer(client) as consumer:
+        async with faulty(valkey_url) as (proxy, client):
+            consumer = StreamConsumer(client)  # not entered: it would connect by itself, and listen
             proxy.blackhole()
             async with anyio.create_task_group() as group:
                 for _ in range(20):
