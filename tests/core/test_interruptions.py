@@ -61,10 +61,11 @@ async def test_a_stop_that_meets_an_append_in_flight_is_obeyed_at_once(
         on_message(self, payload)
         told.set()
 
-    monkeypatch.setattr(_log.Log, "launch", noted)
-    monkeypatch.setattr(_committer.Committer, "on_reply", slow_reply)
-    monkeypatch.setattr(_committer.Committer, "on_message", heard)
     with anyio.fail_after(DEADLINE):
+        await producer.run("first", ScriptedSource(["a"]))  # the server knows the script from now on
+        monkeypatch.setattr(_log.Log, "launch", noted)
+        monkeypatch.setattr(_committer.Committer, "on_reply", slow_reply)
+        monkeypatch.setattr(_committer.Committer, "on_message", heard)
         async with StreamProducer(redis, lease=DEADLINE * 6) as slow:
             task = asyncio.create_task(slow.run("s", ScriptedSource(["a", anyio.Event()])))
             await written.wait()

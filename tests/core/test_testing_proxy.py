@@ -163,19 +163,25 @@ async def test_a_cut_after_n_bytes_to_the_server_lets_exactly_n_through(proxy: F
 
 
 async def test_a_blackhole_swallows_and_keeps_the_connection(proxy: FaultProxy, echo: EchoServer) -> None:
-    async with connected(proxy) as (reader, writer):
-        proxy.to_server.swallow = True
+    """As TCP does, nothing comes through behind bytes that were lost; who had nothing to lose goes on."""
+    async with connected(proxy) as (_, writer), connected(proxy) as (idle_reader, idle_writer):
+        proxy.blackhole()
         writer.write(b"lost")
         await writer.drain()
         while proxy.to_server.swallowed < 4:
             await anyio.lowlevel.checkpoint()
         proxy.heal()
-        writer.write(b"kept")
-        assert await reader.readexactly(4) == b"kept"
-    assert bytes(echo.received) == b"kept"
-    proxy.blackhole()
-    assert proxy.to_server.swallow
-    assert proxy.to_client.swallow
+        writer.write(b"lost too")
+        await writer.drain()
+        while proxy.to_server.swallowed < 12:
+            await anyio.lowlevel.checkpoint()
+        idle_writer.write(b"kept")
+        assert await idle_reader.readexactly(4) == b"kept"
+        assert proxy.open_connections == 2
+    async with connected(proxy) as (new_reader, new_writer):
+        new_writer.write(b"new")
+        assert await new_reader.readexactly(3) == b"new"
+    assert bytes(echo.received) == b"keptnew"
 
 
 async def test_held_bytes_arrive_in_order_after_the_release(proxy: FaultProxy, echo: EchoServer) -> None:

@@ -120,7 +120,11 @@ class FaultProxy:
             link.close(reset=True)
 
     def blackhole(self) -> None:
-        """Swallow all bytes in both directions and tell nobody, until ``heal``."""
+        """Swallow all bytes in both directions and tell nobody, until ``heal``.
+
+        A connection that has lost bytes stays silent for ever after, as TCP would have it: nothing can come through
+        that was sent behind them. Those that had nothing to lose, and new ones, work again.
+        """
         self.to_server.swallow = self.to_client.swallow = True
 
     def heal(self) -> None:
@@ -203,7 +207,8 @@ class FaultProxy:
         line = self.to_server if direction == "to_server" else self.to_client
         with contextlib.suppress(OSError):
             while data := await reader.read(_CHUNK):
-                if line.swallow:
+                if line.swallow or link.holed:
+                    link.holed = True
                     tracker.stop()
                     line.swallowed += len(data)
                     continue
@@ -237,6 +242,7 @@ class _Link:
         self._writers: list[asyncio.StreamWriter] = []
         self._links = links
         self.closed = False
+        self.holed = False
         client.setblocking(False)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)  # asyncio does it for its own sockets only
         links.add(self)
