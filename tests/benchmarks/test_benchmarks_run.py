@@ -43,5 +43,5 @@ async def test_acknowledged_events_are_lost_where_they_must_be_and_nowhere_else(
         assert outcome.lost == outcome.acknowledged
     elif mode.replica and not mode.survives and not mode.confirmed:
         assert outcome.lost > 0
-    else:
+    elif mode.settings.get("appendfsync") != "everysec":  # which may lose some, once in a hundred times
         assert outcome.lost == 0

@@ -181,6 +181,32 @@ async def test_a_producer_that_died_with_the_primary_leaves_what_the_replica_has
     assert ended_as(later) is Status.LOST
 
 
+async def test_a_stream_whose_end_a_failover_has_lost_ends_lost(
+    no_tasks_left: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is there to write it again. A reader who had it is told, should it come back.
+
+    Fails without the burial by whoever notices (`bury` in `_fanout.py`).
+    """
+    monkeypatch.setattr(_log, "GRACE", 0.2)
+    async with lagging_pair() as pair, Redis(port=pair.way.port) as redis:
+        with anyio.fail_after(DEADLINE):
+            async with StreamProducer(redis, lease=0.5).open("s") as stream:
+                await write(stream, ["a"])
+                await replicated(pair, "a")
+                pair.line.blackhole()
+            async with StreamConsumer(redis) as consumer:
+                before = await read_all(consumer, "s")
+            await pair.fail_over()
+            async with StreamConsumer(redis) as consumer:
+                resumed = await read_all(consumer, "s", after=before[-1].id)
+                later = await read_all(consumer, "s")
+    assert ended_as(before) is Status.COMPLETED
+    assert [event.type for event in resumed] == ["reset", "text", "end"]
+    assert resumed[1:] == later
+    assert ended_as(later) is Status.LOST
+
+
 async def test_a_stream_whose_claim_a_failover_has_lost_is_lost(no_tasks_left: None) -> None:
     got: list[StreamEvent] = []
     async with (
