@@ -9,8 +9,9 @@ import pytest
 from redis.asyncio import RedisCluster
 
 from core.cluster_nodes import Node, Nodes, cluster_nodes
-from core.streams import drain, ended_as, is_dense, read_all, text_of
+from core.streams import drain, ended_as, is_dense, log_key, read_all, text_of
 from resumable_stream import (
+    LogUnavailable,
     Status,
     StreamConsumer,
     StreamEvent,
@@ -18,6 +19,7 @@ from resumable_stream import (
     StreamWriter,
     _buffer,
     _links,
+    _replicas,
     _wire,
 )
 from resumable_stream.testing import Gate, ScriptedSource, Step, numbered
@@ -233,6 +235,38 @@ async def test_a_halted_primary_is_left_and_not_believed_when_it_wakes_up(
     assert text_of(got) == "abd"
     assert is_dense(got)
     assert ended_as(got) is Status.COMPLETED
+
+
+async def test_an_event_is_acknowledged_when_a_replica_of_its_node_has_it(
+    nodes: Nodes, redis: RedisCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where that is asked for; streams of nodes without a replica fail as in an outage."""
+    monkeypatch.setattr(_replicas, "WAIT_TIMEOUT", 0.1)
+    primary, replica = await in_step(nodes)
+    flushed = anyio.Event()
+    async with (
+        StreamProducer(redis, lease=3600, replicas=1) as producer,
+        StreamProducer(redis, replicas=1, outage_timeout=0) as hasty,
+        anyio.create_task_group() as group,
+    ):
+        with anyio.fail_after(PATIENCE):
+            async with producer.open(name := nodes.name_on(primary)) as stream:
+                replica.server.suspend()
+
+                async def write() -> None:
+                    await stream.send("a")
+                    await stream.flush()
+                    flushed.set()
+
+                group.start_soon(write)
+                try:
+                    with pytest.raises(LogUnavailable):
+                        await hasty.run(nodes.name_on(nodes.all[1]), ScriptedSource(["b", anyio.Event()]))
+                    assert primary.admin.xlen(log_key(name)) == 1
+                    assert not flushed.is_set()
+                finally:
+                    replica.server.resume()
+                await flushed.wait()
 
 
 async def test_streams_of_a_node_without_a_replica_wait_for_it(nodes: Nodes, redis: RedisCluster) -> None:
