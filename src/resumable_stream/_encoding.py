@@ -9,6 +9,7 @@ import hiredis
 
 from ._buffer import Entry
 from ._entries import Entries
+from ._events import EventID
 from ._names import Names
 from ._scripts import POKE, Script
 from ._wire import bulk
@@ -50,9 +51,7 @@ class AppendEncoder:
         body = b"".join(entries)
         sequence = b"%d" % first
         count = 2 * len(entries)
-        if not entries:
-            message = b""
-        elif len(body) <= PUBLISH_LIMIT:
+        if len(body) <= PUBLISH_LIMIT:
             size = len(self._generation) + 1 + len(sequence)
             message = b"*%d\r\n$%d\r\n%b-%b\r\n%b" % (count + 1, size, self._generation, sequence, body)
         else:
@@ -100,8 +99,8 @@ class MessageParser:
     def __init__(self) -> None:
         self._reader = hiredis.Reader()
 
-    def parse(self, payload: bytes) -> Entries | None:
-        """The entries that a notification carries; ``None`` when it only says to look at the log."""
+    def parse(self, payload: bytes) -> Entries | EventID | None:
+        """What a notification carries: entries, or the id that comes next; ``None`` when it says to look at the log."""
         if payload == POKE:
             return None
         reader = self._reader
@@ -109,10 +108,12 @@ class MessageParser:
             reader.feed(payload)
             parts = reader.gets()
             generation, _, sequence = parts[0].partition(b"-")
-            entries = Entries.parse(int(generation), int(sequence), parts[1::2], parts[2::2])
+            carried: Entries | EventID = EventID(int(generation), int(sequence))
+            if len(parts) > 1:
+                carried = Entries.parse(int(generation), int(sequence), parts[1::2], parts[2::2])
         except Exception:  # noqa: BLE001 - whatever a stranger may have published: the log knows better
             self._reader = hiredis.Reader()
             return None
         if reader.has_data():
             self._reader = hiredis.Reader()
-        return entries
+        return carried

@@ -74,6 +74,7 @@ class Feed:
         self._kick = asyncio.Event()
         self._subscribed = asyncio.Event()
         self._complete = False
+        self._certain = 0.0
         self._unsubscribe = log.subscribe(self.names.channel, self)
         self._task = asyncio.create_task(self._follow(), name="resumable_stream feed")
 
@@ -91,14 +92,17 @@ class Feed:
             return first
         return self.head.sequence + 1 if self.head is not None else 1
 
-    async def wait(self, alarm: Alarm, deadline: float | None) -> bool:
-        """Wait until there is something new; ``False`` when the deadline (in loop time) came first."""
+    def wait(self, alarm: Alarm, deadline: float | None) -> asyncio.Future[bool]:
+        """Until there is something new; ``False`` when the deadline (in loop time) came first. Then `leave` it."""
+        self.leave(alarm)
         waiter = alarm.set(deadline)
         self._waiters.add(waiter)
-        try:
-            return await waiter
-        finally:
-            self._waiters.discard(waiter)
+        return waiter
+
+    def leave(self, alarm: Alarm) -> None:
+        """Wait no more."""
+        if alarm.waiter is not None:
+            self._waiters.discard(alarm.waiter)
 
     async def refresh(self) -> None:
         """Look at the log now.
@@ -124,13 +128,8 @@ class Feed:
             look = self._glance = asyncio.create_task(self._look(), name="resumable_stream glance")
             self._looks.add(look)
             look.add_done_callback(self._looks.discard)
-        try:
-            with anyio.move_on_after(ATTACH_TIMEOUT):
-                return await asyncio.shield(look)
-        except asyncio.CancelledError:
-            if not look.cancelled():  # else by `aclose`: nobody has cancelled this reader
-                raise
-        return True
+        await asyncio.wait({look}, timeout=ATTACH_TIMEOUT)
+        return not look.done() or look.cancelled() or look.result()
 
     async def _look(self) -> bool:
         await asyncio.sleep(0)  # viewers who come at once share a look
@@ -186,6 +185,9 @@ class Feed:
     def on_message(self, payload: bytes) -> None:
         """Take the events when they are exactly what comes next, else look at the log."""
         entries = self._log.messages.parse(payload)
+        if isinstance(entries, EventID):
+            self._on_sign_of_life(entries)
+            return
         if entries is None or self.peek is None or not self.ready.is_set():
             self.kick()
             return
@@ -197,6 +199,15 @@ class Feed:
             return
         if (news := entries.after(head)) is not None:
             self._append(news)
+            self._certain = asyncio.get_running_loop().time()
+
+    def _on_sign_of_life(self, due: EventID) -> None:
+        """The producer has nothing to write; the id that comes next tells whether something is missing here."""
+        head = self.head.sequence if self.head is not None else 0
+        if self.peek is None or due.generation != self.peek.generation or due.sequence > head + 1:
+            self.kick()
+        elif due.sequence == head + 1:
+            self._certain = asyncio.get_running_loop().time()
 
     # Following.
 
@@ -233,9 +244,22 @@ class Feed:
             if kicked or self._outlook() != before:  # what a look by the clock finds is news most rarely
                 self._notify()
             if self.failure is None and not self.vanished:
-                with anyio.move_on_after(pause):
-                    await self._kick.wait()
+                await self._rest(pause)
         self._unsubscribe()
+
+    async def _rest(self, pause: float | None) -> None:
+        """Wait until a look is asked for, or due: so long after the last one, or after the last message that fitted.
+
+        Such a message says as much: all before it is here, and the producer was alive.
+        """
+        loop = asyncio.get_running_loop()
+        self._certain = loop.time()
+        while not self._kick.is_set():
+            left = None if pause is None else self._certain + pause - loop.time()
+            if left is not None and left <= 0:
+                return
+            with anyio.move_on_after(left):
+                await self._kick.wait()
 
     def _outlook(self) -> tuple[object, ...]:
         """All that somebody who waits may be waiting for, but events: those tell of themselves."""

@@ -49,6 +49,7 @@ class Viewer:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
+        self._feed.leave(self._alarm)
         self._alarm.cancel()
         if self._bell is not None:
             self._hub.bells.discard(*self._bell)
@@ -180,6 +181,7 @@ class Hub:
             self.detach(feed)
             raise
         finally:
+            feed.leave(alarm)
             alarm.cancel()
 
     def _join(self, stream_id: str, after: EventID | None, patience: float) -> tuple[Feed, bool]:

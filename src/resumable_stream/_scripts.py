@@ -100,6 +100,7 @@ return {'ok', int(gen), int(head), st[4] or ''}
 
 # ARGV: channel, generation, first sequence, max entries (0: no bound), renew (0/1/2), end (0/1), message,
 #   field, value, …
+# Without entries the message tells readers that the producer is alive, and what comes next.
 # Returns {'lost'} | {'fenced'} | {'behind', head sequence} | {'ok', stop flag} | an error of Redis (out of memory …).
 # An id that is there already was written by an earlier attempt of the same append: only the holder of the
 # generation gets here, and it never uses an id twice for different events.
@@ -143,7 +144,7 @@ elseif ARGV[5] ~= '0' or st[5] then
   redis.call('PEXPIRE', state, st[4] + st[3])
   if redis.call('PEXPIRE', log, st[4] + st[3]) == 0 then return {'lost'} end
 end
-if #ARGV > 7 then redis.call('SPUBLISH', ARGV[1], ARGV[7]) end
+redis.call('SPUBLISH', ARGV[1], ARGV[7])
 return {'ok', st[2] or ''}
 """)
 

@@ -12,19 +12,22 @@ class Alarm:
     """The timer of somebody who waits again and again, a little later each time. It is moved when it rings, not before.
 
     Making and cancelling a timer for each wait costs more than all else that a viewer does for a token.
+
+    Attributes:
+        waiter: what was waited for last.
     """
 
-    __slots__ = ("_deadline", "_loop", "_timer", "_waiter")
+    __slots__ = ("_deadline", "_loop", "_timer", "waiter")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._waiter: asyncio.Future[bool] | None = None
+        self.waiter: asyncio.Future[bool] | None = None
 
     def set(self, deadline: float | None) -> asyncio.Future[bool]:
         """What to wait for: ``True`` when somebody says so, ``False`` at the deadline (in loop time)."""
-        waiter = self._waiter = self._loop.create_future()
+        waiter = self.waiter = self._loop.create_future()
         self._deadline = deadline
         if deadline is not None and (self._timer is None or self._timer.when() > deadline):
             self.cancel()
@@ -33,7 +36,7 @@ class Alarm:
 
     def _ring(self) -> None:
         self._timer = None
-        waiter, deadline = self._waiter, self._deadline
+        waiter, deadline = self.waiter, self._deadline
         if waiter is None or waiter.done() or deadline is None:
             return
         if self._loop.time() >= deadline:

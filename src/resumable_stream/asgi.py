@@ -52,6 +52,11 @@ class EventStreamResponse:
         closing: once set, the response ends at the next frame boundary, without a terminal event.
     """
 
+    __slots__ = (
+        "_closing", "_consumer", "_dialect", "_headers", "_keep_alive", "_last_event_id", "_max_age", "_send_timeout",
+        "_stream_id", "_wait",
+    )  # fmt: skip
+
     def __init__(
         self,
         consumer: StreamConsumer,

@@ -26,6 +26,8 @@ from resumable_stream import (
     _hub,
     _window,
 )
+from resumable_stream._log import Peek
+from resumable_stream._names import Names
 from resumable_stream.testing import Gate, ScriptedSource, Step, numbered
 from support import wait_until
 
@@ -327,3 +329,50 @@ async def test_an_attached_run_buries_a_stream_whose_producer_dies(
     assert [result.status for result in results] == [Status.LOST]
     async with StreamConsumer(redis) as consumer:
         assert ended_as(await read_all(consumer, "s")) is Status.LOST
+
+
+async def test_a_reader_of_a_silent_stream_asks_redis_nothing_while_its_producer_gives_signs_of_life(
+    redis: Redis, redis_admin: SyncRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They say what comes next: all before it is here. The look that was due is put off each time."""
+    monkeypatch.setattr(_fanout, "SWEEP", 0.2)
+    with anyio.fail_after(DEADLINE):
+        async with StreamConsumer(redis) as consumer, StreamProducer(redis, lease=0.3).open("s") as stream:
+            await stream.send("a")
+            reader = consumer.events("s")
+            await take(reader, 1)
+            assert consumer._hub is not None
+            feed = consumer._hub._feeds["s"]
+            peeks: list[float] = []
+            peek = feed._log.peek
+
+            async def counted(names: Names) -> Peek | None:
+                peeks.append(anyio.current_time())
+                return await peek(names)
+
+            monkeypatch.setattr(feed._log, "peek", counted)
+            said: list[float] = []
+            for _ in range(20):
+                before = feed._certain
+                await wait_until(lambda: feed._certain > before)  # noqa: B023 - called here
+                said.append(feed._certain)
+            assert said[-1] - said[0] > 5 * 0.2
+            assert len(peeks) <= 3  # one may be due when the machine stands still for long
+            await reader.aclose()
+
+
+async def test_a_sign_of_life_shows_that_a_notification_was_lost(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries that nobody was told of are read when the next sign of life says a number that is too high."""
+    monkeypatch.setattr(_fanout, "SWEEP", 3600)
+    channel = "rs1:{s}:events"
+    with anyio.fail_after(DEADLINE):
+        async with StreamConsumer(redis) as consumer, StreamProducer(redis, lease=3600).open("s") as stream:
+            await stream.send("a")
+            reader = consumer.events("s")
+            (first,) = await take(reader, 1)
+            assert first.id is not None
+            await redis.xadd("rs1:{s}:log", {"text": "b"}, id=str(first.id._replace(sequence=2)))
+            due = str(first.id._replace(sequence=3))
+            await redis.spublish(channel, f"*1\r\n${len(due)}\r\n{due}\r\n")  # type: ignore[no-untyped-call]
+            assert text_of(await take(reader, 1)) == "b"
+            await reader.aclose()

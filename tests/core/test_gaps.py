@@ -133,6 +133,7 @@ async def test_a_reader_whose_events_and_state_are_gone_is_reset_when_the_stream
         await redis.delete(state_key("s"))
         async with StreamConsumer(redis) as other:
             assert (await other.status("s")).status is Status.LOST
+        await wait_until(lambda: viewer._feed.epoch)  # it has had the other end in memory
         got: list[StreamEvent] = []
         with anyio.fail_after(DEADLINE):
             while (span := await viewer.advance()) is not None:
