@@ -373,6 +373,6 @@ async def test_a_sign_of_life_shows_that_a_notification_was_lost(redis: Redis, m
             assert first.id is not None
             await redis.xadd("rs1:{s}:log", {"text": "b"}, id=str(first.id._replace(sequence=2)))
             due = str(first.id._replace(sequence=3))
-            await redis.spublish(channel, f"*1\r\n${len(due)}\r\n{due}\r\n")  # type: ignore[no-untyped-call]
+            await redis.spublish(channel, f"*1\r\n${len(due)}\r\n{due}\r\n")
             assert text_of(await take(reader, 1)) == "b"
             await reader.aclose()
