@@ -2,8 +2,9 @@
 
     python -m promises.mutants [WORDS ...]
 
-With words only the mutations whose test or description contains one of them. The sources stay as they are: each change
-is made to a copy, which is imported in their place. Prints a table; the exit status is 1 when a change went unnoticed.
+With words only the mutations in which one of them stands, such as a file or a test. The sources stay as they are: each
+change is made to a copy, which is imported in their place. Prints a table; the exit status is 1 when a change went
+unnoticed.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def verdict(folder: Path, mutation: Mutation) -> tuple[bool, str]:
 
 
 def main(words: Sequence[str]) -> int:
-    chosen = [one for one in MUTATIONS if not words or any(word in one.test + one.without for word in words)]
+    chosen = [one for one in MUTATIONS if not words or any(word in " ".join(one) for word in words)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         untouched = Path(shutil.copytree(ROOT / "src", folder / "untouched"))
