@@ -217,15 +217,11 @@ class Cluster:
         self._hint = node.address
         self._look()
 
-    def away(self, node: Node) -> None:
-        """Ask the others for the map."""
-        self._suspects.add(node.address)
-        self._look()
-
     def _check_silence(self) -> None:
         for node in self._nodes.values():
             if node.link.silence > QUIET:
-                self.away(node)
+                self._suspects.add(node.address)
+                self._look()
         self._timer = asyncio.get_running_loop().call_later(QUIET, self._check_silence)
 
     # The servers, and the map.

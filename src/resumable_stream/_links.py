@@ -320,7 +320,6 @@ class Subscriber:
             try:
                 await dial(self._redis, wire, "3")  # where subscriptions and questions go together
             except LogUnavailable:
-                self._on_away()
                 await anyio.sleep(backoff(attempt))
                 attempt += 1
                 continue
@@ -335,7 +334,6 @@ class Subscriber:
             finally:
                 self._transport = None
                 wire.transport.abort()
-            self._on_away()
             attempt = attempt + 1 if self._refused else 0
             await anyio.sleep(backoff(attempt))
 
@@ -367,9 +365,6 @@ class Subscriber:
     def _on_connected(self) -> None:
         for channel in self._listeners:
             self._order(b"SSUBSCRIBE", channel)
-
-    def _on_away(self) -> None:
-        """There is no connection any more, or none could be made."""
 
     def _on_confirmed(self, channel: bytes) -> None:
         self._warned = False

@@ -13,7 +13,8 @@ from ._slots import Address
 from ._wire import ServerError
 
 PASSING: Final = (
-    "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "LOADING", "READONLY", "ERR Script attempted to access",
+    "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "LOADING", "READONLY", "NOREPLICAS",
+    "ERR Script attempted to access",
 )  # fmt: skip
 """How the errors begin that say nothing about the command, but about the cluster at this moment."""
 
@@ -29,9 +30,6 @@ class Board(Protocol):
 
     def dropped(self, node: Node) -> None:
         """A server has ended a subscription: slots are moving."""
-
-    def away(self, node: Node) -> None:
-        """A server cannot be reached, or hung up."""
 
 
 def client_of(redis: RedisCluster, address: Address) -> Redis:
@@ -119,9 +117,6 @@ class NodeSubscriber(Subscriber):
     def _on_connected(self) -> None:
         self._orders.clear()
         super()._on_connected()
-
-    def _on_away(self) -> None:
-        self._board.away(self._node)
 
     def _on_confirmed(self, channel: bytes) -> None:
         while self._orders and self._orders.popleft() != (b"SSUBSCRIBE", channel):

@@ -133,7 +133,7 @@ class Nodes:
     def move_keys(self, stream_id: str, source: Node, target: Node, *parts: str) -> None:
         """Send a stream's keys over, as far as they are there: ``log``, ``state``."""
         keys = [f"rs1:{{{stream_id}}}:{part}" for part in parts]
-        assert source.admin.migrate("127.0.0.1", target.port, keys, 0, 5000) in ("OK", "NOKEY")
+        assert source.admin.migrate("127.0.0.1", target.port, keys, 0, 30_000) in ("OK", "NOKEY")
 
     def end_move(self, stream_id: str, source: Node, target: Node) -> None:
         """Give the slot, which is empty by now, to its new owner."""
@@ -215,8 +215,10 @@ def _form(nodes: list[Node], primaries: int) -> None:
 
     def ready() -> bool:
         links = [node.admin.info("replication") for node in nodes[primaries:]]
-        return all(node.says()["cluster_state"] == "ok" for node in nodes) and all(
-            link.get("master_link_status") == "up" for link in links
-        )
+        views = [node.says() for node in nodes]
+        return (
+            all(view["cluster_state"] == "ok" and view["cluster_slots_ok"] == str(SLOTS) for view in views)
+            and all(link.get("master_link_status") == "up" for link in links)
+        )  # fmt: skip
 
     wait_until_sync(ready, what="the cluster works")

@@ -47,11 +47,12 @@ async def redis(nodes: Nodes) -> AsyncIterator[RedisCluster]:
 
 async def test_streams_on_all_nodes_share_two_connections_to_each(nodes: Nodes, redis: RedisCluster) -> None:
     """60 streams, each written and followed and read again; per primary two connections of a producer's, two of a
-    consumer's."""
+    consumer's. Each of the two asks once where everything is."""
     names = [nodes.name_on(nodes.all[number % 3], f"s{number}-") for number in range(60)]
     gates = [Gate() for _ in names]
     got: list[list[StreamEvent]] = [[] for _ in names]
     before = [node.connections() for node in nodes.all]
+    asked = nodes.calls_of("cluster|slots")
     with anyio.fail_after(60):
         async with StreamConsumer(redis) as consumer, StreamProducer(redis) as producer:
             async with anyio.create_task_group() as group:
@@ -69,6 +70,7 @@ async def test_streams_on_all_nodes_share_two_connections_to_each(nodes: Nodes, 
                 assert is_dense(events)
                 assert await read_all(consumer, name) == events
                 assert await read_all(consumer, name, after=events[3].id) == events[4:]
+    assert nodes.calls_of("cluster|slots") - asked == 2
 
 
 async def test_only_the_nodes_that_have_the_streams_are_connected_to(nodes: Nodes, redis: RedisCluster) -> None:

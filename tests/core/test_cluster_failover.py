@@ -18,6 +18,7 @@ from resumable_stream import (
     StreamProducer,
     StreamWriter,
     _buffer,
+    _cluster,
     _links,
     _replicas,
     _wire,
@@ -105,10 +106,12 @@ async def test_a_client_that_was_told_of_a_replica_finds_the_primaries(nodes: No
 
 
 async def test_a_stream_goes_on_at_the_replica_when_its_primary_has_died(nodes: Nodes, redis: RedisCluster) -> None:
-    """What the replica had is there once, what comes after follows; streams of other nodes are not held up."""
+    """What the replica had is there once, what comes after follows; streams of other nodes are not held up. Who did
+    nothing meanwhile finds his way too."""
     primary, replica = await in_step(nodes)
     name, other = nodes.name_on(primary), nodes.name_on(nodes.all[1])
-    gate = Gate()
+    gate, bystander = Gate(), StreamProducer(redis)
+    assert not await bystander.cancel(name)
     got: list[StreamEvent] = []
     tokens = numbered(200)
     async with StreamConsumer(redis) as consumer, StreamProducer(redis, lease=30) as producer:
@@ -125,6 +128,7 @@ async def test_a_stream_goes_on_at_the_replica_when_its_primary_has_died(nodes: 
                 assert text_of(await read_all(consumer, other)) == "".join(numbered(100))
                 assert not replica.is_primary, "the other stream was done before"
             assert await read_all(consumer, name) == got
+            assert not await bystander.cancel(name)
     assert text_of(got) == "".join(tokens)
     assert is_dense(got)
     assert ended_as(got) is Status.COMPLETED
@@ -269,10 +273,14 @@ async def test_an_event_is_acknowledged_when_a_replica_of_its_node_has_it(
                 await flushed.wait()
 
 
-async def test_streams_of_a_node_without_a_replica_wait_for_it(nodes: Nodes, redis: RedisCluster) -> None:
-    """Killed and started again with its file: its streams stand still meanwhile, and those of the others do not."""
+async def test_streams_of_a_node_without_a_replica_wait_for_it(
+    nodes: Nodes, redis: RedisCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed and started again with its file: its streams stand still meanwhile, and those of the others do not. It
+    says for two seconds that the cluster is down; whoever has the patience is answered after that."""
+    monkeypatch.setattr(_cluster, "PATIENCE", PATIENCE)
     node = nodes.all[1]
-    name, other = nodes.name_on(node), nodes.name_on(nodes.all[2])
+    name, unknown, other = nodes.name_on(node), nodes.name_on(node, "unknown"), nodes.name_on(nodes.all[2])
     async with StreamConsumer(redis) as consumer, StreamProducer(redis, lease=3600) as producer:
         with anyio.fail_after(PATIENCE):
             async with producer.open(name) as stream:
@@ -285,6 +293,7 @@ async def test_streams_of_a_node_without_a_replica_wait_for_it(nodes: Nodes, red
                 await producer.run(other, ScriptedSource(["c"]))
                 assert text_of(await read_all(consumer, other)) == "c"
                 await anyio.to_thread.run_sync(node.server.start)
+                assert not await producer.cancel(unknown)
                 got += await _take(reader, 1)
             got += [event async for event in reader]
     assert text_of(got) == "ab"

@@ -301,6 +301,10 @@ async def test_a_redirection_is_enough_to_follow_one_slot(
                 await stream.send("c")
                 assert text_of(await take(reader, 1)) == "c"
             await reader.aclose()
+            async with StreamConsumer(redis) as other:  # no subscription tells it anything
+                for _ in range(3):
+                    assert (await other.status("s")).status is Status.COMPLETED
+                    nodes.move("s", nodes.other(nodes.owner("s")))
 
 
 async def test_a_node_that_has_no_slots_any_more_is_let_go(nodes: Nodes, redis: RedisCluster) -> None:
@@ -330,8 +334,8 @@ async def test_a_node_that_has_no_slots_any_more_is_let_go(nodes: Nodes, redis: 
 async def test_a_move_that_stops_half_way_is_waited_for_and_then_told(
     nodes: Nodes, redis: RedisCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One key here, one there: nothing can be said about the stream. Its producer holds on, a question is refused."""
-    monkeypatch.setattr(_cluster, "PATIENCE", 0.2)
+    """One key here, one there: nothing can be said about the stream. Its producer holds on; a question is refused after
+    a while, and answered if the move goes on before."""
     source = nodes.owner("s")
     target = nodes.other(source)
     with anyio.fail_after(DEADLINE):
@@ -342,9 +346,15 @@ async def test_a_move_that_stops_half_way_is_waited_for_and_then_told(
                 nodes.begin_move("s", target)
                 nodes.move_keys("s", source, target, "state")
                 await stream.send("b")
+                monkeypatch.setattr(_cluster, "PATIENCE", 0.2)
                 with pytest.raises(LogUnavailable):
                     await consumer.status("s")
-                nodes.move_keys("s", source, target, "log")
+                monkeypatch.setattr(_cluster, "PATIENCE", DEADLINE)
+                refused = source.refusals("TRYAGAIN")
+                async with anyio.create_task_group() as group:
+                    group.start_soon(consumer.status, "s")
+                    await wait_until(lambda: source.refusals("TRYAGAIN") > refused + 1)
+                    nodes.move_keys("s", source, target, "log")
                 await stream.flush()
             nodes.end_move("s", source, target)
             assert text_of(await read_all(consumer, "s")) == "ab"
