@@ -108,7 +108,7 @@ class Committer:
         self._wake = asyncio.Event()
         self._progress = asyncio.Event()
         self._prompt = options.flush_interval == 0
-        self._hurry = True
+        self._urgent = 1  # how many entries must not wait for others: the first token, what a flush waits for, the end
         self._gathering = False
         self._renew_at = self._next_renewal(time.monotonic())
         self._task: asyncio.Task[None] | None = None
@@ -167,8 +167,7 @@ class Committer:
             StreamFenced, StreamLost, LogUnavailable: it cannot be written.
         """
         self._buffer.seal()
-        target = self._buffer.count
-        self._hurry = True
+        self._urgent = target = self._buffer.count
         self._wake.set()
         while self._buffer.acknowledged < target:
             if self.error is not None:
@@ -206,7 +205,8 @@ class Committer:
             self.put_text(self.text.finish())
             self._end = entry(*pack(StreamEvent(END, {"status": status.value, **data})))
             self.put(self._end)
-            self._hurry = True
+            self._urgent = self._buffer.count
+            self._wake.set()
         if self._task is not None:
             patience = LAST_WORDS if in_haste else max(self._options.outage_timeout, LAST_WORDS)
             await asyncio.wait([self._task], timeout=patience)
@@ -331,15 +331,16 @@ class Committer:
         """Let tokens come together for the flush interval, unless somebody is in a hurry or the buffer is full."""
         if self._prompt:
             return
-        deadline = min(time.monotonic() + self._options.flush_interval, self._renew_at)
+        due = time.monotonic() + self._options.flush_interval
         self._gathering = True
-        while not self._hurry and self._buffer.size < self._options.buffer_bytes:
-            with anyio.move_on_after(max(0.0, deadline - time.monotonic())) as scope:
+        while self._buffer.acknowledged >= self._urgent and self._buffer.size < self._options.buffer_bytes:
+            left = min(due, self._renew_at) - time.monotonic()
+            if left <= 0:
+                break
+            with anyio.move_on_after(left):
                 await self._wake.wait()
             self._wake.clear()
-            if scope.cancelled_caught:
-                break
-        self._hurry = self._gathering = False
+        self._gathering = False
 
     async def _repeat(self, flight: _Flight) -> None:
         """Append until Redis has answered. Where a failover has lost the newest events, what is known goes in front."""
