@@ -80,6 +80,7 @@ def main() -> None:
     logging.getLogger("asyncio").setLevel(logging.ERROR)  # viewers leave
     spec = json.loads(sys.argv[1])
     listener = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)  # as where uvicorn opens the port itself
     config = uvicorn.Config(app=None, lifespan="off", log_level="critical", access_log=False)  # type: ignore[arg-type]
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(_serve(spec, config, listener))
