@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import select
 import subprocess
@@ -27,12 +28,18 @@ _SCRIPTED = {name.decode().lower() for name in re.findall(rb"redis\.p?call\('(\w
 _METER = {"info", "client|list"}
 
 
+def environment() -> dict[str, str]:
+    """What a process of this suite needs to find its modules, however this one has found them."""
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": path}
+
+
 class Child:
     """A Python process of this suite that is told what to do by lines of JSON, and answers each with one."""
 
     def __init__(self, module: str, *arguments: str) -> None:
         command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment())
         self._usage = psutil.Process(self._process.pid)
 
     def __enter__(self) -> Self:

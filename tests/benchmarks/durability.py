@@ -25,6 +25,7 @@ from anyio import to_thread
 from redis.asyncio import Redis
 
 from benchmarks.cases import spread
+from benchmarks.children import environment
 from core.replication import follow, in_step
 from core.streams import log_of
 from resumable_stream.embedded import EmbeddedValkey
@@ -92,7 +93,7 @@ class Writer:
 
     def __init__(self, url: str, streams: int, confirmed: int) -> None:
         command = [sys.executable, "-m", "benchmarks.acknowledging", url, str(streams), str(confirmed)]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment())
         self.newest: Counter[int] = Counter()
         self._thread = threading.Thread(target=self._listen)
         self._thread.start()
