@@ -23,7 +23,7 @@ from ._log import SWEEP, Log, Peek
 from ._names import Names
 from ._pages import Pages
 from ._segment import cost_of
-from ._waking import Alarm
+from ._waking import Alarm, settle
 from ._window import Window
 
 logger: Final = logging.getLogger("resumable_stream")
@@ -77,6 +77,7 @@ class Feed:
         self._certain = 0.0
         self._unsubscribe = log.subscribe(self.names.channel, self)
         self._task = asyncio.create_task(self._follow(), name="resumable_stream feed")
+        self._task.add_done_callback(self._let_go)
 
     # What viewers ask.
 
@@ -240,12 +241,16 @@ class Feed:
                 self._fail(exc)
             finally:
                 for future in asked:
-                    _settle(future, failure)
+                    settle(future, failure)
             if kicked or self._outlook() != before:  # what a look by the clock finds is news most rarely
                 self._notify()
             if self.failure is None and not self.vanished:
                 await self._rest(pause)
         self._unsubscribe()
+
+    def _let_go(self, _: asyncio.Task[None]) -> None:
+        for future in self._asked:  # there will be no other look
+            settle(future, None)
 
     async def _rest(self, pause: float | None) -> None:
         """Wait until a look is asked for, or due: so long after the last one, or after the last message that fitted.
@@ -386,14 +391,3 @@ class Feed:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-
-
-def _settle(future: asyncio.Future[None], failure: LogUnavailable | None) -> None:
-    if future.done():
-        return
-    if failure is None:
-        future.set_result(None)
-    else:
-        error = LogUnavailable("Redis cannot be reached")
-        error.__cause__ = failure
-        future.set_exception(error)

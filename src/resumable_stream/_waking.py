@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from ._errors import LogUnavailable
+
 Callback = Callable[[], object]
 
 
@@ -80,3 +82,15 @@ class Bells:
         self._watches.pop(event, None)
         for callback in tuple(callbacks):
             callback()
+
+
+def settle(future: asyncio.Future[None], failure: LogUnavailable | None) -> None:
+    """Say how a question to Redis went, to somebody who may have gone; each gets an exception of their own."""
+    if future.done():
+        return
+    if failure is None:
+        future.set_result(None)
+    else:
+        error = LogUnavailable("Redis cannot be reached")
+        error.__cause__ = failure
+        future.set_exception(error)

@@ -237,3 +237,25 @@ async def test_a_consumer_that_closes_ends_its_responses(redis: Redis, stream: S
             await wait_until(lambda: any(b"data: 1\n" in message.get("body", b"") for message in client.messages))
         await serving
     assert client.ended
+
+
+async def test_who_waits_for_a_look_is_let_go_when_the_consumer_is_closed(
+    stream: StreamWriter, valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without ``Feed._let_go`` the second waits as long as for Redis."""
+    monkeypatch.setattr(_fanout, "ATTACH_TIMEOUT", 3600.0)
+    with anyio.fail_after(DEADLINE):
+        async with (
+            faulty(valkey_url) as (proxy, client),
+            asyncio.TaskGroup() as group,
+            StreamConsumer(client) as consumer,
+            await consumer.attach("s") as viewer,
+        ):
+            assert await viewer.advance() is not None
+            feed = viewer._feed
+            proxy.blackhole()
+            group.create_task(feed.refresh())
+            await anyio.wait_all_tasks_blocked()
+            assert not feed._asked, "its look is under way"
+            group.create_task(feed.refresh())
+            await anyio.wait_all_tasks_blocked()
