@@ -77,7 +77,9 @@ if kind == 'end/json' then return {'ended'} end
 if st[5] == ARGV[4] then return {'ok', st[1], int(head), st[4] or ''} end
 local t = now()
 if st[1] and tonumber(st[2]) > t then return {'live'} end
-local gen = math.max(t, (tonumber(st[1] or '0')) + 1, lg + 1)
+local gone = not st[1] and redis.pcall('GET', log .. ':gone')
+local before = tonumber(st[1] or (type(gone) == 'string' and gone) or '0')
+local gen = math.max(t, before + 1, lg + 1)
 local gens
 if head > 0 then
   gens = (st[3] and (st[3] .. ';') or '') .. int(gen) .. ':' .. int(head)
@@ -205,7 +207,11 @@ return 'asked'
 """)
 
 # ARGV: channel, control channel. Returns how many keys were removed.
+# A stream that is deleted in the millisecond of its claim leaves its generation for a moment: a claim in the same
+# millisecond would have the same one, and the old producer would not be fenced.
 DELETE: Final = _script("""
+local g = redis.call('HGET', state, 'g')
+if g and tonumber(g) >= now() then redis.pcall('SET', log .. ':gone', g, 'PX', 1000) end
 local n = redis.call('DEL', log) + redis.call('DEL', state)
 if n > 0 then
   redis.call('SPUBLISH', ARGV[1], '!')

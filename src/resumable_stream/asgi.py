@@ -95,7 +95,7 @@ class EventStreamResponse:
             await _refuse(send, 400, "invalid_event_id", "The last event id is malformed.")
         except StreamIDError:
             await _refuse(send, 400, "invalid_stream_id", "The stream id is malformed.")
-        except LogUnavailable:
+        except (LogUnavailable, ConsumerClosed):
             await _refuse(send, 503, "log_unavailable", "Streams cannot be read now. Try again soon.")
         else:
             async with viewer:

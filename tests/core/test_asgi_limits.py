@@ -108,3 +108,27 @@ async def test_a_slow_client_gets_the_same_as_a_fast_one(redis: Redis, consumer:
     fast, slow_messages = parse(bodies[0]), parse(bodies[1])
     assert fast == slow_messages
     assert "".join(message.data for message in fast[:-1]) == "0 " + "".join(tokens)
+
+
+async def test_a_consumer_that_closes_while_a_client_waits_for_its_stream_is_no_error_of_the_server(
+    redis: Redis,
+) -> None:
+    """The stream is not there yet; the client is told to come back."""
+    sent: list[dict[str, object]] = []
+
+    async def receive() -> dict[str, object]:
+        await anyio.sleep_forever()
+        return {}
+
+    async def send(message: object) -> None:
+        assert isinstance(message, dict)
+        sent.append(message)
+
+    scope: Scope = {"type": "http", "method": "GET", "headers": [], "query_string": b""}
+    with anyio.fail_after(DEADLINE):
+        async with StreamConsumer(redis) as consumer:
+            response = EventStreamResponse(consumer, "s", wait=DEADLINE * 2)
+            serving = asyncio.ensure_future(response(scope, receive, send))
+            await wait_until(lambda: viewers(consumer) == 1)
+        await serving
+    assert sent[0]["status"] == 503

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from functools import partial
+from itertools import pairwise
 
 import anyio
 import anyio.abc
@@ -22,6 +23,8 @@ from resumable_stream import (
     _hub,
     _window,
 )
+from resumable_stream._log import Log
+from resumable_stream._names import Names
 from resumable_stream.testing import Gate, ScriptedSource, numbered
 from support import wait_until
 
@@ -206,3 +209,15 @@ async def test_those_who_come_at_once_to_a_stream_that_is_followed_share_one_loo
                 group.start_soon(drain, consumer.events("s"), got)
         assert len(got) == 40
         assert proxy.commands["EVALSHA"] == before + 1
+
+
+async def test_a_stream_that_is_deleted_and_claimed_within_a_millisecond_has_another_generation(redis: Redis) -> None:
+    """Else the old producer would not be fenced, and what the new one writes be taken for a repetition."""
+    names = Names.of("s")
+    generations: list[int] = []
+    async with Log(redis) as log:
+        for _ in range(300):  # most of them meet the millisecond of the claim before
+            claim = await log.claim(names, stream_id="s", lease=10, retention=10)
+            generations.append(claim.generation)
+            await log.delete(names)
+    assert all(after > before for before, after in pairwise(generations))
