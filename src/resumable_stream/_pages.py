@@ -43,7 +43,7 @@ class Pages:
         if task is None:
             task = asyncio.create_task(self._page(cursor), name="resumable_stream page")
             self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+            task.add_done_callback(self._done)
             self._kept[position] = task
             while len(self._kept) > COLD_PAGES:
                 del self._kept[next(iter(self._kept))]
@@ -56,6 +56,11 @@ class Pages:
         finally:
             if self._kept.get(position) is task and not _worth_keeping(task):
                 del self._kept[position]
+
+    def _done(self, task: asyncio.Task[Segment | None]) -> None:
+        self.tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at: whoever waited may be gone
 
     async def _page(self, cursor: EventID | None) -> Segment | None:
         """What follows a cursor, up to a hole or another claim."""

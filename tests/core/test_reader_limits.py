@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, MutableMapping
 from functools import partial
 from itertools import cycle
@@ -32,6 +33,7 @@ from resumable_stream import (
     _window,
 )
 from resumable_stream._events import pack
+from resumable_stream._pages import Pages
 from resumable_stream.asgi import EventStreamResponse, Scope
 from resumable_stream.testing import ScriptedSource, Step
 from support import wait_until
@@ -156,6 +158,29 @@ async def test_the_window_is_bounded_by_bytes_however_large_the_events_are(
                 got += span.events
         assert is_dense(got)
         assert len(ids_of(got)) == 20
+
+
+async def test_a_page_that_fails_when_its_reader_has_left_is_nobodys_trouble(no_tasks_left: None) -> None:
+    """No "Task exception was never retrieved" in the log: `Pages` looks at how a read went."""
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+    away = asyncio.Event()
+
+    async def read(cursor: EventID | None) -> list[Any]:
+        await away.wait()
+        raise LogUnavailable("Redis is away")
+
+    pages = Pages(read)
+    reader = asyncio.create_task(pages.get(0, None))
+    await wait_until(lambda: pages.tasks)
+    reader.cancel()
+    await asyncio.wait([reader])
+    del reader
+    away.set()
+    await wait_until(lambda: not pages.tasks)
+    pages.forget()
+    gc.collect()
+    assert complaints == []
 
 
 async def test_dialects_that_are_equal_share_their_frames(redis: Redis) -> None:
