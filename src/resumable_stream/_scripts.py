@@ -210,7 +210,7 @@ return 'asked'
 # A stream that is deleted in the millisecond of its claim leaves its generation for a moment: a claim in the same
 # millisecond would have the same one, and the old producer would not be fenced.
 DELETE: Final = _script("""
-local g = redis.call('HGET', state, 'g')
+local g = redis.call('HMGET', state, 'g')[1]
 if g and tonumber(g) >= now() then redis.pcall('SET', log .. ':gone', g, 'PX', 1000) end
 local n = redis.call('DEL', log) + redis.call('DEL', state)
 if n > 0 then
