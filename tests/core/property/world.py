@@ -28,7 +28,7 @@ from resumable_stream.embedded import EmbeddedValkey
 from resumable_stream.testing import FaultProxy
 from support import wait_until
 
-PATIENCE: Final = 8.0
+PATIENCE: Final = 20.0
 """Seconds in which everything must be over at the end. Nothing waits so long when all is well."""
 LOG: Final = log_key("s")
 STATE: Final = state_key("s")
