@@ -56,6 +56,11 @@ class Node:
         """The slots that are being moved to it or from it."""
         return [int(part[1:].split("-")[0]) for part in self._slots() if part.startswith("[")]
 
+    def view(self) -> frozenset[tuple[str, ...]]:
+        """Who has which slots, as it sees that."""
+        lines = (line.split(" ") for line in self.ask("CLUSTER", "NODES").splitlines())
+        return frozenset((line[0], *(part for part in line[8:] if not part.startswith("["))) for line in lines)
+
     def _slots(self) -> list[str]:
         (own,) = (line.split(" ") for line in self.ask("CLUSTER", "NODES").splitlines() if "myself" in line)
         return [str(part) for part in own[8:]]
@@ -84,12 +89,13 @@ class Nodes:
         return RedisCluster(host="127.0.0.1", port=self.all[0].port, **settings)
 
     def clear(self) -> None:
-        """Remove all keys, and close the slots that a test has left open."""
+        """Remove all keys, close the slots that a test has left open, and wait until all agree on who has what."""
         for node in self.all:
             if node.is_primary:
                 node.admin.flushall()
             for slot in node.open_slots():
                 node.ask("CLUSTER", "SETSLOT", slot, "STABLE")
+        wait_until_sync(lambda: len({node.view() for node in self.all}) == 1, what="the nodes agree on who has what")
 
     def nothing_left(self) -> bool:
         """Whether this process has no connection to any node, and no key is left that never expires."""
@@ -119,12 +125,26 @@ class Nodes:
 
     def name_on(self, node: Node, prefix: str = "s") -> str:
         """A stream id that belongs on a node."""
+        return self.names_on(node, 1, prefix)[0]
+
+    def names_on(self, node: Node, number: int, prefix: str = "s") -> list[str]:
+        """Stream ids that belong on a node, each in a slot of its own: a slot moves with all that is in it."""
         ranges = node.ranges()
-        names = (f"{prefix}{number}" for number in count())
-        return next(name for name in names if any(first <= self.slot(name) <= last for first, last in ranges))
+        found: dict[int, str] = {}
+        candidates = (f"{prefix}{one}" for one in count())
+        while len(found) < number:
+            slot = self.slot(name := next(candidates))
+            if any(first <= slot <= last for first, last in ranges):
+                found.setdefault(slot, name)
+        return list(found.values())
 
     def begin_move(self, stream_id: str, target: Node) -> Node:
-        """Open a stream's slot for moving key by key. Returns who has it."""
+        """Open a stream's slot for moving key by key. Returns who has it.
+
+        Of two moves in a row, the second waits until all have heard of the first: the new owner must take an epoch that
+        nobody else has taken, or the others may never agree.
+        """
+        wait_until_sync(lambda: len({node.says()["cluster_current_epoch"] for node in self.all}) == 1, what="one epoch")
         source, slot = self.owner(stream_id), self.slot(stream_id)
         target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
         source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
@@ -143,6 +163,7 @@ class Nodes:
 
     def give(self, ranges: list[tuple[int, int]], target: Node) -> None:
         """Give whole ranges of slots, in which there are no keys, to a node."""
+        target.ask("CLUSTER", "BUMPEPOCH")  # or what the old owner has just said of itself would still be believed
         for node in (target, *(node for node in self.all if node is not target)):
             with node.admin.pipeline(transaction=False) as commands:
                 for first, last in ranges:

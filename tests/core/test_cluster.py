@@ -47,7 +47,10 @@ async def redis(nodes: Nodes) -> AsyncIterator[RedisCluster]:
 
 async def test_streams_on_all_nodes_share_two_connections_to_each(nodes: Nodes, redis: RedisCluster) -> None:
     """60 streams, each written and followed and read again; per primary two connections of a producer's, two of a
-    consumer's. Each of the two asks once where everything is."""
+    consumer's. Each of the two asks once where everything is.
+
+    Fails without telling our own unsubscriptions from the server's (`_nodes.py`).
+    """
     names = [nodes.name_on(nodes.all[number % 3], f"s{number}-") for number in range(60)]
     gates = [Gate() for _ in names]
     got: list[list[StreamEvent]] = [[] for _ in names]
@@ -97,6 +100,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 @pytest.mark.filterwarnings("ignore:Call to '__init__' function with deprecated usage")  # of read_from_replicas
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS.keys())
 async def test_a_client_with_any_settings_works(nodes: Nodes, settings: dict[str, Any]) -> None:
+    """Fails without taking `READONLY` out of the settings (`_nodes.py`)."""
     gate = Gate()
     got: list[StreamEvent] = []
     client = nodes.client(**settings)
@@ -129,6 +133,7 @@ async def test_a_client_in_use_is_borrowed_and_its_own_connections_are_left_alon
 
 
 async def test_a_bare_producer_remembers_the_map_and_keeps_no_connection(nodes: Nodes) -> None:
+    """Fails without the map that outlives connections (`_log.py`)."""
     producer = StreamProducer(nodes.client())
     await producer.run("s", ScriptedSource(["a"]))
     await wait_until(nodes.nothing_left)
@@ -184,7 +189,10 @@ async def _lose(producer: StreamProducer, stream_id: str, source: ScriptedSource
 
 
 async def test_the_addresses_that_the_client_maps_are_used(nodes: Nodes) -> None:
-    """Behind a proxy for each node, as in a container network: nothing goes past them, redirections included."""
+    """Behind a proxy for each node, as in a container network: nothing goes past them, redirections included.
+
+    Fails without the mapping of addresses (`_slots.py`).
+    """
     async with (
         FaultProxy("127.0.0.1", nodes.all[0].port) as first,
         FaultProxy("127.0.0.1", nodes.all[1].port) as second,

@@ -94,7 +94,10 @@ async def test_a_failover_by_hand_loses_nothing(nodes: Nodes, redis: RedisCluste
 
 
 async def test_a_client_that_was_told_of_a_replica_finds_the_primaries(nodes: Nodes) -> None:
-    """As with one address for all nodes: whoever answers knows where everything is."""
+    """As with one address for all nodes: whoever answers knows where everything is.
+
+    Fails without asking replicas for the map too (`_wire.py`).
+    """
     _, replica = await in_step(nodes)
     client = RedisCluster(host="127.0.0.1", port=replica.port)
     async with StreamConsumer(client) as consumer, StreamProducer(client) as producer:
@@ -107,7 +110,10 @@ async def test_a_client_that_was_told_of_a_replica_finds_the_primaries(nodes: No
 
 async def test_a_stream_goes_on_at_the_replica_when_its_primary_has_died(nodes: Nodes, redis: RedisCluster) -> None:
     """What the replica had is there once, what comes after follows; streams of other nodes are not held up. Who did
-    nothing meanwhile finds his way too."""
+    nothing meanwhile finds his way too.
+
+    Fails without a command's second try after a lost connection (`_cluster.py`).
+    """
     primary, replica = await in_step(nodes)
     name, other = nodes.name_on(primary), nodes.name_on(nodes.all[1])
     gate, bystander = Gate(), StreamProducer(redis)
@@ -209,7 +215,10 @@ async def test_a_halted_primary_is_left_and_not_believed_when_it_wakes_up(
     nodes: Nodes, redis: RedisCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its connections stand, it answers nothing, and would be waited for long: but its replica takes over, and the
-    cluster is asked. The streams of other nodes never notice."""
+    cluster is asked. The streams of other nodes never notice.
+
+    Fails without asking the others when a node is silent (`_cluster.py`).
+    """
     monkeypatch.setattr(_links, "REPLY_TIMEOUT", 3600)
     monkeypatch.setattr(_wire, "CONNECT_TIMEOUT", 3600)
     primary, replica = await in_step(nodes)
@@ -277,7 +286,10 @@ async def test_streams_of_a_node_without_a_replica_wait_for_it(
     nodes: Nodes, redis: RedisCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed and started again with its file: its streams stand still meanwhile, and those of the others do not. It
-    says for two seconds that the cluster is down; whoever has the patience is answered after that."""
+    says for two seconds that the cluster is down; whoever has the patience is answered after that.
+
+    Fails without waiting where the server says `CLUSTERDOWN` (`_nodes.py`).
+    """
     monkeypatch.setattr(_cluster, "PATIENCE", PATIENCE)
     node = nodes.all[1]
     name, unknown, other = nodes.name_on(node), nodes.name_on(node, "unknown"), nodes.name_on(nodes.all[2])

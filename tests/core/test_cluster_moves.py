@@ -50,7 +50,10 @@ def redis(nodes: Nodes) -> RedisCluster:
 
 async def test_a_stream_is_written_and_read_in_every_state_of_a_move(nodes: Nodes, redis: RedisCluster) -> None:
     """One event before, one in each state between, one after; the reader who is there from the start gets each at once,
-    though the old owner does not hear what is published at the new one, and a reader who comes then gets them all."""
+    though the old owner does not hear what is published at the new one, and a reader who comes then gets them all.
+
+    Fails without the word to those who listen at the old owner (`_cluster.py`), `ASKING` (`_links.py`).
+    """
     source = nodes.owner("s")
     target = nodes.other(source)
     with anyio.fail_after(DEADLINE):
@@ -71,8 +74,9 @@ async def test_a_stream_is_written_and_read_in_every_state_of_a_move(nodes: Node
                 nodes.begin_move("s", target)
                 await told("open ")
                 nodes.move_keys("s", source, target, "log")
+                refused = source.refusals("TRYAGAIN")
                 await stream.send("half ")
-                await wait_until(lambda: source.refusals("TRYAGAIN"))
+                await wait_until(lambda: source.refusals("TRYAGAIN") > refused)
                 nodes.move_keys("s", source, target, "state")
                 assert text_of(await take(reader, 1)) == "half "
                 await told("gone ")
@@ -85,7 +89,10 @@ async def test_a_stream_is_written_and_read_in_every_state_of_a_move(nodes: Node
 
 
 async def test_streams_begin_and_end_in_a_slot_that_is_being_moved(nodes: Nodes, redis: RedisCluster) -> None:
-    """However long it takes: the server refuses commands with two keys that it does not have, and keeps to that."""
+    """However long it takes: the server refuses commands with two keys that it does not have, and keeps to that.
+
+    Fails without the scripts with one key (`_cluster.py`), deleting key by key (`_scripts.py`).
+    """
     source = nodes.begin_move("s", target := nodes.other(nodes.owner("s")))
     with anyio.fail_after(DEADLINE):
         async with StreamConsumer(redis) as consumer, StreamProducer(redis, lease=LEASE) as producer:
@@ -222,7 +229,7 @@ async def _more(sent: list[str], count: int) -> None:
 
 async def test_slots_moved_at_one_stroke_lose_nothing(nodes: Nodes, redis: RedisCluster) -> None:
     """Valkey 9's own migration, which copies as a replica does and hands over when both have all."""
-    names = [nodes.name_on(nodes.all[0], f"stroke{number}-") for number in range(10)]
+    names = nodes.names_on(nodes.all[0], 10)
     source = nodes.all[0]
     target = nodes.all[1]
     gates = [Gate() for _ in names]
@@ -255,8 +262,11 @@ async def test_slots_moved_at_one_stroke_lose_nothing(nodes: Nodes, redis: Redis
 
 async def test_many_moves_cost_few_questions_for_the_map(nodes: Nodes, redis: RedisCluster) -> None:
     """40 streams change their node, one by one, under 40 producers and 40 readers: each is redirected a few times, and
-    each of the two asks for the map no more often than it may."""
-    names = [nodes.name_on(nodes.all[2], f"storm{number}-") for number in range(40)]
+    each of the two asks for the map no more often than it may.
+
+    Fails without the pause between two questions for the map (`_cluster.py`).
+    """
+    names = nodes.names_on(nodes.all[2], 40)
     gates = [Gate() for _ in names]
     got: list[list[StreamEvent]] = [[] for _ in names]
     with anyio.fail_after(60):
@@ -287,7 +297,11 @@ async def test_many_moves_cost_few_questions_for_the_map(nodes: Nodes, redis: Re
 async def test_a_redirection_is_enough_to_follow_one_slot(
     nodes: Nodes, redis: RedisCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Commands and subscriptions go where the old owner says; the map may be asked for in an hour."""
+    """Commands and subscriptions go where the old owner says; the map may be asked for in an hour.
+
+    Fails without asking again for a subscription that the server has dropped (`_nodes.py`), noting what `MOVED` says
+    (`_cluster.py`), giving back a channel that is refused (`_nodes.py`).
+    """
     monkeypatch.setattr(_cluster, "MAP_INTERVAL", 3600)
     async with StreamConsumer(redis) as consumer, StreamProducer(redis, lease=LEASE) as producer:
         with anyio.fail_after(DEADLINE):
@@ -308,7 +322,10 @@ async def test_a_redirection_is_enough_to_follow_one_slot(
 
 
 async def test_a_node_that_has_no_slots_any_more_is_let_go(nodes: Nodes, redis: RedisCluster) -> None:
-    """Nobody connects to it again, and readers and producers go on elsewhere."""
+    """Nobody connects to it again, and readers and producers go on elsewhere.
+
+    Fails without letting go of a node without slots (`_cluster.py`).
+    """
     leaving = nodes.all[2]
     name = nodes.name_on(leaving)
     gate = Gate()
@@ -335,7 +352,10 @@ async def test_a_move_that_stops_half_way_is_waited_for_and_then_told(
     nodes: Nodes, redis: RedisCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One key here, one there: nothing can be said about the stream. Its producer holds on; a question is refused after
-    a while, and answered if the move goes on before."""
+    a while, and answered if the move goes on before.
+
+    Fails without waiting where the server says `TRYAGAIN` (`_nodes.py`).
+    """
     source = nodes.owner("s")
     target = nodes.other(source)
     with anyio.fail_after(DEADLINE):

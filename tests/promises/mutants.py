@@ -1,4 +1,4 @@
-"""Changes the library line by line, as `mutations` lists it, and requires that a test fails each time.
+"""Changes the library line by line, as `mutations` and `mutations_cluster` say, and wants a test to fail each time.
 
     python -m promises.mutants [WORDS ...]
 
@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from promises.mutations import MUTATIONS, Mutation
+from promises.mutations_cluster import CLUSTER_MUTATIONS
 
 ROOT = Path(__file__).parents[2]
 FAILED = 1
@@ -53,7 +54,7 @@ def verdict(folder: Path, mutation: Mutation) -> tuple[bool, str]:
 
 
 def main(words: Sequence[str]) -> int:
-    chosen = [one for one in MUTATIONS if not words or any(word in " ".join(one) for word in words)]
+    chosen = [one for one in MUTATIONS + CLUSTER_MUTATIONS if not words or any(word in " ".join(one) for word in words)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         untouched = Path(shutil.copytree(ROOT / "src", folder / "untouched"))

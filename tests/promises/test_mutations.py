@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from promises.mutations import MUTATIONS, Mutation
+from promises.mutations_cluster import CLUSTER_MUTATIONS
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parents[1]
@@ -55,7 +56,7 @@ def name_of(mutation: Mutation) -> str:
     return mutation.without
 
 
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=name_of)
+@pytest.mark.parametrize("mutation", MUTATIONS + CLUSTER_MUTATIONS, ids=name_of)
 def test_a_mutation_changes_a_line_that_is_there_once(mutation: Mutation) -> None:
     source = (ROOT / "src" / "resumable_stream" / mutation.file).read_text()
     assert source.count(mutation.snippet) == 1
@@ -66,6 +67,18 @@ def test_a_mutation_changes_a_line_that_is_there_once(mutation: Mutation) -> Non
 def test_a_mutation_is_told_where_its_test_is(mutation: Mutation) -> None:
     """The docstring says without what the test fails."""
     told = promised()[mutation.test].docstring.partition("Fails without ")[2]
+    assert f"{mutation.without} (`{mutation.file}`)" in told
+
+
+@pytest.mark.parametrize("mutation", CLUSTER_MUTATIONS, ids=name_of)
+def test_a_mutation_of_the_cluster_is_told_where_its_test_is(mutation: Mutation) -> None:
+    file, _, name = mutation.test.partition("::")
+    (test,) = (
+        node
+        for node in ast.parse((TESTS / file).read_text()).body
+        if isinstance(node, ast.AsyncFunctionDef) and node.name == name
+    )
+    told = " ".join((ast.get_docstring(test) or "").split()).partition("Fails without ")[2]
     assert f"{mutation.without} (`{mutation.file}`)" in told
 
 
