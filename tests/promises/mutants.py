@@ -55,6 +55,9 @@ def verdict(folder: Path, mutation: Mutation) -> tuple[bool, str]:
 
 def main(words: Sequence[str]) -> int:
     chosen = [one for one in MUTATIONS + CLUSTER_MUTATIONS if not words or any(word in " ".join(one) for word in words)]
+    if not chosen:
+        print("No mutation has such a word in it.")
+        return 1
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         untouched = Path(shutil.copytree(ROOT / "src", folder / "untouched"))
