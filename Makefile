@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 PINS := .ci/constraints.txt
 WORKERS ?= 3
-ALL := app,openai,anthropic,google,search,demo
+ALL := app,openai,anthropic,google,search,telemetry,worker,demo
 
 .PHONY: nightly demo test check docs bench durability mutants setup setup-demo browser parsers servers clean
 
