@@ -11,6 +11,7 @@
     ├── EventIDError                 a malformed cursor (also a ValueError)
     ├── EventTooLarge                one event over the size limit (also a ValueError)
     ├── StreamFailure                raised by a source: the code and text that its readers may see
+    ├── StreamHandOver               raised by a source: it stops without an end, another producer goes on
     ├── LogUnavailable               Redis cannot be reached or refuses to work
     └── ConsumerClosed               a consumer was used outside ``async with``
 
@@ -86,6 +87,10 @@ class StreamFailure(ResumableStreamError):
 
     def __str__(self) -> str:
         return f"{self.message} [{self.code}]"
+
+
+class StreamHandOver(ResumableStreamError):
+    """Raised by a source: it stops here without an end, and another producer goes on with the stream."""
 
 
 class LogUnavailable(ResumableStreamError):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 
 import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import MessagesState, StateGraph
 
 import resumable_stream.agent as room
 from resumable_stream._events import StreamEvent
-from resumable_stream.agent import Agent, HistoryMessage, LangGraphAgent, Turn
+from resumable_stream.agent import Agent, HistoryMessage, LangGraphAgent, Told, Turn, open_pool
 from resumable_stream.agent._extras import needs
 
 
@@ -90,3 +94,20 @@ def test_turns_are_values() -> None:
     with pytest.raises(AttributeError):
         turn.message = "other"  # type: ignore[misc] # that is the point
     assert not hasattr(turn, "__dict__")
+
+
+def test_turns_of_old_callers_are_first_attempts_at_a_message() -> None:
+    turn = Turn(thread_id="t", run_id="r", message="hello", message_id="m", owner="ann")
+    again = replace(turn, drain=asyncio.Event(), told=Told(messages=frozenset({"ai-1"})))
+
+    assert (turn.answers, turn.told, turn.drain) == (None, None, None)
+    assert replace(again, told=None) == turn
+    assert hash(replace(turn, answers={"question": "yes"})) == hash(turn)
+
+
+def test_an_agent_can_be_continued_elsewhere_if_its_threads_outlive_the_process() -> None:
+    graph = StateGraph(MessagesState).add_node("answer", lambda _: {}).set_entry_point("answer")
+
+    assert not getattr(Parrot(), "resumable", False)
+    assert not LangGraphAgent(graph.compile(checkpointer=InMemorySaver())).resumable
+    assert LangGraphAgent(graph.compile(), open_pool("postgresql://nowhere")).resumable

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._protocol import Agent, HistoryMessage, ToolUse, Turn
+from ._protocol import Agent, HistoryMessage, Told, ToolUse, Turn
 
 if TYPE_CHECKING:
     from ._agent import LangGraphAgent
@@ -24,6 +24,7 @@ __all__ = [  # noqa: RUF022 - grouped by what they are for
     # What an agent is; implement it with anything
     "Agent",
     "Turn",
+    "Told",
     "HistoryMessage",
     "ToolUse",
     # A LangGraph graph as an agent

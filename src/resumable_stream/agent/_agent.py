@@ -11,6 +11,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, RemoveMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.constants import END, START
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import StateSnapshot, StateUpdate
@@ -85,6 +86,11 @@ class LangGraphAgent:
         self._context = context
         self._state_types = tuple(state_types)
         self._max_steps = max_steps
+
+    @property
+    def resumable(self) -> bool:
+        """Whether another process can go on with a run: what the graph has done outlives this one."""
+        return not isinstance(self._graph.checkpointer, InMemorySaver)
 
     async def stream(self, turn: Turn) -> AsyncGenerator[StreamEvent, None]:
         """Answer a turn, event by event: see `Agent.stream`.

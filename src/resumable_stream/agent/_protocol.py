@@ -5,6 +5,7 @@ Any object with these five methods can be served, whatever it is built with.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -15,16 +16,38 @@ ToolStatus = Literal["running", "success", "error", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What the stream of a run has had of it, when an earlier attempt broke off.
+
+    Attributes:
+        messages: ids of messages whose ``message_end`` is in the stream.
+        calls: ids of tool calls whose ``tool_call`` is in the stream.
+        results: ids of tool calls whose ``tool_result`` is in the stream.
+    """
+
+    messages: frozenset[str] = frozenset()
+    calls: frozenset[str] = frozenset()
+    results: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One message of a person, to be answered.
+    """One message of a person, to be answered; or a person's answers to what a thread waits for.
 
     Attributes:
         thread_id: the conversation.
-        run_id: this attempt to answer; its events are one stream.
-        message: what the person wrote.
+        run_id: the run that answers; its events are one stream.
+        message: what the person wrote; empty for a turn with answers.
         message_id: the id that the message has in the history, chosen by the caller. A second turn with the same id
-            takes the place of the first one's message instead of adding another.
+            takes the place of the first one's message instead of adding another. For a turn with answers: the id of
+            the last message that the thread had when it was interrupted.
         owner: whom the thread belongs to. Ownership has been checked when an agent sees it.
+        answers: a person's answers, by the ids that the event ``interrupted`` gave. The thread goes on where it waits.
+        told: ``None`` for the first attempt. Otherwise an earlier attempt of the same run broke off, because its
+            process died or was drained: the agent goes on where it was, and tells what the stream has not had. What
+            the stream has after its last ``message_end`` counts as not told: readers have dropped it.
+        drain: once it is set, the agent stops at the next step where it loses nothing, and raises `StreamHandOver`.
+            What it has said by then is saved, and another process can go on.
     """
 
     thread_id: str
@@ -32,6 +55,9 @@ class Turn:
     message: str
     message_id: str
     owner: str
+    answers: Mapping[str, Any] | None = field(default=None, hash=False)
+    told: Told | None = None
+    drain: asyncio.Event | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +102,9 @@ class Agent(Protocol):
     """Answers turns, and remembers conversations. Calls for different threads run at the same time.
 
     The caller sees to it that a thread has one turn at a time, and that a thread is idle when it is deleted.
+
+    One that can go on with a broken-off run has besides an attribute ``resumable`` that is true. Otherwise it never
+    gets turns with ``told``, and does not look at ``drain``.
     """
 
     def stream(self, turn: Turn) -> AsyncGenerator[StreamEvent, None]:
@@ -86,6 +115,7 @@ class Agent(Protocol):
 
         Raises:
             StreamFailure: the answer failed, in words that the reader may see.
+            StreamHandOver: it stopped because of ``turn.drain``, and can be continued.
         """
         ...
 
