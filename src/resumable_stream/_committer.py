@@ -15,7 +15,6 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import anyio
@@ -27,6 +26,7 @@ from ._events import END, EventID, Status, StreamEvent, pack
 from ._links import backoff
 from ._log import Claim, Log
 from ._names import Names
+from ._options import WriterOptions
 from ._replicas import Unconfirmed
 from ._text import TextJoiner
 
@@ -36,19 +36,8 @@ TURN: Final = 256
 """Events in a row after which a source that never waits lets other tasks have their turn."""
 LAST_WORDS: Final = 5.0
 """Seconds that writing the end may take at least, whatever the outage timeout."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WriterOptions:
-    """How a stream is written; see `StreamProducer` for what each means. Times are in seconds."""
-
-    lease: float
-    retention: float
-    flush_interval: float
-    buffer_bytes: int
-    outage_timeout: float
-    max_events: int | None
-    replicas: int
+_NO_END: Final = entry(b"", b"")
+"""In the place of the terminal event of a stream that is let go; never written."""
 
 
 class _Flight:
@@ -196,24 +185,31 @@ class Committer:
             self._interrupt_source()
 
     async def finish(self, status: Status, data: dict[str, Any], *, in_haste: bool = False) -> None:
-        """Write what is left and the terminal event. Waits for Redis at most the outage timeout, or 5 s in haste.
+        """Write what is left and the terminal event; with ``active`` let the stream go instead, for another producer.
+
+        Waits for Redis at most the outage timeout, or 5 s in haste.
 
         Raises:
             StreamFenced, StreamLost, LogUnavailable: it could not be written.
         """
+        patience = LAST_WORDS if in_haste else max(self._options.outage_timeout, LAST_WORDS)
         if not self._dead and self._end is None:
             self.put_text(self.text.finish())
-            self._end = entry(*pack(StreamEvent(END, {"status": status.value, **data})))
-            self.put(self._end)
+            self._end = _NO_END
+            if status.ended:
+                self._end = entry(*pack(StreamEvent(END, {"status": status.value, **data})))
+                self.put(self._end)
             self._urgent = self._buffer.count
             self._wake.set()
         if self._task is not None:
-            patience = LAST_WORDS if in_haste else max(self._options.outage_timeout, LAST_WORDS)
             await asyncio.wait([self._task], timeout=patience)
         if self._dead and self.error is not None:
             raise self.error
         if self._buffer.acknowledged < self._buffer.count:
             raise LogUnavailable("the end of the stream could not be written")
+        if self._end is _NO_END and self.error is None:
+            with anyio.move_on_after(patience):
+                await self._log.release(self._names, self._generation)
         self.status = status
 
     async def aclose(self) -> None:

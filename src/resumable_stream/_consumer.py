@@ -34,6 +34,7 @@ class StreamInfo:
         stop_requested: whether somebody asked it to stop.
         code: with ``failed``, what the source said went wrong.
         message: with ``failed``, the same for people.
+        orphaned: whether it is active without a producer, and waits for one.
     """
 
     stream_id: str
@@ -42,6 +43,7 @@ class StreamInfo:
     stop_requested: bool = False
     code: str | None = None
     message: str | None = None
+    orphaned: bool = False
 
 
 class StreamConsumer:
@@ -165,7 +167,7 @@ class StreamConsumer:
         if not peek.exists:
             return StreamInfo(stream_id, Status.LOST, None, peek.stop)
         if peek.end is None:
-            return StreamInfo(stream_id, Status.ACTIVE, peek.last, peek.stop)
+            return StreamInfo(stream_id, Status.ACTIVE, peek.last, peek.stop, orphaned=not peek.lease_left)
         data = peek.end.data if isinstance(peek.end.data, dict) else {}
         return StreamInfo(stream_id, peek.end.status, peek.last, peek.stop, data.get("code"), data.get("message"))
 

@@ -109,8 +109,8 @@ class Entries:
         """Add entries that follow, of the same claim."""
         place = len(self.values)
         self.values += more.values
-        for event in more.events.items():
-            self.events[place + event[0]] = event[1]
+        for at, event in more.events.items():
+            self.events[place + at] = event
         self.size += more.size
         self.plain = self.plain and more.plain
 

@@ -11,7 +11,7 @@
     ├── EventIDError                 a malformed cursor (also a ValueError)
     ├── EventTooLarge                one event over the size limit (also a ValueError)
     ├── StreamFailure                raised by a source: the code and text that its readers may see
-    ├── StreamHandOver               raised by a source: it stops without an end, another producer goes on
+    ├── StreamHandOver               raised by a source: another producer goes on with the stream
     ├── LogUnavailable               Redis cannot be reached or refuses to work
     └── ConsumerClosed               a consumer was used outside ``async with``
 
@@ -90,7 +90,10 @@ class StreamFailure(ResumableStreamError):
 
 
 class StreamHandOver(ResumableStreamError):
-    """Raised by a source: it stops here without an end, and another producer goes on with the stream."""
+    """Raised by a source: it stops here without an end, and another producer goes on with the stream.
+
+    The stream then waits for that producer as long as the ``takeover`` of its own says.
+    """
 
 
 class LogUnavailable(ResumableStreamError):

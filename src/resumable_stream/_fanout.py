@@ -294,7 +294,7 @@ class Feed:
         if self.ended:
             return None
         if not peek.lease_left:
-            return await self._log.bury(self.names) or 0.0
+            return min(SWEEP, await self._log.bury(self.names) or 0.0)
         # Spread: feeds that began together do not look together.
         return min(SWEEP * random.uniform(0.8, 1.0), peek.lease_left + 0.02)  # noqa: S311 - guards nothing
 

@@ -15,9 +15,6 @@ from ._sse import Dialect, EventSourceDialect, JSONDialect
 _NO_TEXT: Final = re.compile(rb"[\r\n]|\xed[\xa0-\xbf]")
 """What a text frame cannot carry as it is: line ends, and lone surrogates (their UTF-8 begins like that)."""
 
-_NO_JSON: Final = re.compile(rb"\xc2\x85|\xe2\x80[\xa8\xa9]|\xed[\xa0-\xbf]")
-"""What the JSON dialect escapes and `json` does not: U+0085, U+2028, U+2029, and lone surrogates."""
-
 _ESCAPED: Final = re.compile(rb"\xc2\x85|\xe2\x80[\xa8\xa9]|\xed[\xa0-\xbf]")
 """What `JSONDialect` writes as escapes beside what JSON demands: U+0085, U+2028, U+2029, and lone surrogates."""
 

@@ -22,7 +22,7 @@ from ._buffer import Entry
 from ._cluster import Cluster
 from ._encoding import AppendEncoder, MessageParser, by_name, grouped
 from ._entries import Entries
-from ._errors import LogUnavailable, StreamExists
+from ._errors import LogUnavailable, StreamExists, StreamNotFound
 from ._events import EventID, Status, StreamEvent, unpack
 from ._links import CommandLink, Listener, Subscriber
 from ._names import Names
@@ -167,22 +167,36 @@ class Log:
         subscriber.subscribe(channel, listener)
         return lambda: subscriber.unsubscribe(channel, listener)
 
-    async def claim(self, names: Names, *, stream_id: str, lease: float, retention: float) -> Claim:
+    async def claim(
+        self,
+        names: Names,
+        *,
+        stream_id: str,
+        lease: float,
+        retention: float,
+        takeover: float = 0.0,
+        existing: bool | None = None,
+    ) -> Claim:
         """Take a stream: a new one, or one whose producer's lease ran out without an end.
 
-        A reply that is lost is asked for again; the token keeps the repetition from meeting its own claim.
+        A reply that is lost is asked for again; the token keeps the repetition from meeting its own claim. Without a
+        lease the stream waits for somebody else's claim. ``existing`` says whether it must be there, or must not.
 
         Raises:
-            StreamExists: its producer is alive, or it has ended.
+            StreamExists: its producer is alive, or it has ended; with ``existing=False``, when it is there at all.
+            StreamNotFound: with ``existing``, when it is not there.
             LogUnavailable: nothing is known; a claim that did go through runs out with its lease.
         """
         token = secrets.token_hex(8).encode()
-        times = _milliseconds(lease), _milliseconds(retention)
-        reply = await self._run(_scripts.CLAIM, names, names.channel, *times, token)
+        times = _milliseconds(lease), _milliseconds(retention), token, _milliseconds(takeover)
+        which = {None: b"0", True: b"1", False: b"2"}[existing]
+        reply = await self._run(_scripts.CLAIM, names, names.channel, *times, which)
         if reply[0] == b"live":
-            raise StreamExists(stream_id, "the stream has a producer that is alive")
+            raise StreamExists(stream_id, "the stream has a producer")
         if reply[0] == b"ended":
             raise StreamExists(stream_id, "the stream has ended")
+        if reply[0] == b"missing":
+            raise StreamNotFound(stream_id, "there is no such stream")
         return Claim(int(reply[1]), int(reply[2]), bool(reply[3]))
 
     async def append(
@@ -278,7 +292,7 @@ class Log:
         )
 
     async def bury(self, names: Names) -> float | None:
-        """End a stream as ``lost`` when its lease has run out, and has still `GRACE` seconds later.
+        """End a stream as ``lost`` when its lease has run out, and has still `GRACE` seconds (or its takeover) later.
 
         Returns:
             Seconds after which to ask again; ``None`` when the stream has an end, or no log.
@@ -293,6 +307,10 @@ class Log:
             terminal,
         )
         return int(reply[1]) / 1000 if reply[0] == b"live" else None
+
+    async def release(self, names: Names, generation: int) -> None:
+        """Let a stream go without an end; nothing happens where it has changed hands already."""
+        await self._run(_scripts.RELEASE, names, names.channel, b"%d" % generation)
 
     async def cancel(self, names: Names) -> bool:
         """Ask the producer to stop, durably. Returns whether there was something to stop."""

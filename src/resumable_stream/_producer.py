@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Coroutine
+from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
@@ -13,18 +13,17 @@ from typing import Any, Final, Self
 import anyio
 from redis.asyncio import Redis, RedisCluster
 
-from ._committer import Committer, WriterOptions
-from ._errors import LogUnavailable, StreamError, StreamExists, StreamFailure
+from ._committer import Committer
+from ._ending import conclude, to_the_end
+from ._errors import LogUnavailable, StreamError, StreamExists
 from ._events import EventID, Status, StreamEvent
 from ._log import RETENTION, Claim, Log
 from ._names import Names
+from ._options import WriterOptions
 from ._waiting import wait_for_end
 from ._writer import StreamWriter, put
 
 logger: Final = logging.getLogger("resumable_stream")
-
-CLOSE_TIMEOUT: Final = 10.0
-"""Seconds that a source gets to close before the terminal event is written without it."""
 
 Source = (
     AsyncIterable[str | bytes | StreamEvent] | AsyncIterable[str] | AsyncIterable[bytes] | AsyncIterable[StreamEvent]
@@ -36,8 +35,9 @@ class StreamResult:
     """How a run ended.
 
     Attributes:
-        status: ``completed`` or ``cancelled``, or what another producer's run came to when attached.
-        last_id: the id of the terminal event.
+        status: ``completed`` or ``cancelled``; ``active`` when the source handed over; or what another producer's run
+            came to when attached.
+        last_id: the id of the last event.
         attached: whether the stream was another producer's.
     """
 
@@ -66,6 +66,9 @@ class StreamProducer:
             ``None`` keeps all.
         replicas: how many replicas must have an event before it counts as written (`WAIT`). Fewer are like an outage of
             Redis. Readers may see an event before.
+        takeover: seconds that a stream waits for another producer, after this one has died or let it go. A claim in
+            that time goes on with the stream after an event ``restarted``; without one it ends as ``lost``. 0 ends it
+            as soon as its producer is known to be dead.
     """
 
     def __init__(
@@ -79,8 +82,9 @@ class StreamProducer:
         outage_timeout: float = 30.0,
         max_events: int | None = None,
         replicas: int = 0,
+        takeover: float = 0.0,
     ) -> None:
-        if lease < 0.1 or retention < 1 or flush_interval < 0 or outage_timeout < 0 or buffer_bytes < 1:
+        if lease < 0.1 or retention < 1 or min(flush_interval, outage_timeout, takeover) < 0 or buffer_bytes < 1:
             raise ValueError("lease >= 0.1, retention >= 1, the other times and sizes are not negative")
         if max_events is not None and max_events < 1:
             raise ValueError("max_events is at least 1, or None")
@@ -95,6 +99,7 @@ class StreamProducer:
             outage_timeout=outage_timeout,
             max_events=max_events,
             replicas=replicas,
+            takeover=takeover,
         )
 
     async def __aenter__(self) -> Self:
@@ -131,10 +136,10 @@ class StreamProducer:
                     yield StreamWriter(committer)
             except BaseException as exc:
                 stopped = committer.stop_requested and scope.cancel_called
-                await _to_the_end(_conclude(committer, exc, stopped=stopped))
+                await to_the_end(conclude(committer, exc, stopped=stopped))
                 raise
             stopped = committer.stop_requested and scope.cancelled_caught
-            if (error := await _to_the_end(_conclude(committer, None, stopped=stopped))) is not None:
+            if (error := await to_the_end(conclude(committer, None, stopped=stopped))) is not None:
                 raise error
 
     async def run(
@@ -143,6 +148,7 @@ class StreamProducer:
         source: Source,
         *,
         attach: bool = False,
+        existing: bool = False,
         cancelled_as: Status = Status.CANCELLED,
     ) -> StreamResult:
         """Drain a source into a new stream, to its end.
@@ -152,13 +158,17 @@ class StreamProducer:
         a reader sees the end. Text that is a ``str`` or ``bytes`` becomes ``text`` events.
 
         Args:
-            stream_id: the stream; it must be new, or left behind by a producer that died.
-            source: any async iterable. Its errors end the stream as ``failed``; a `StreamFailure` says how.
+            stream_id: the stream; it must be new, reserved, or left behind by a producer that died or handed over.
+            source: any async iterable. Its errors end the stream as ``failed``; a `StreamFailure` says how. A
+                `StreamHandOver` writes no end: the stream waits for another producer.
             attach: when somebody produces the stream already, or has, wait for its end and report that instead. The
                 source is closed unused.
-            cancelled_as: how the stream ends when this call is cancelled from outside: ``cancelled`` or ``lost``.
+            existing: make no new stream.
+            cancelled_as: how the stream ends when this call is cancelled from outside: ``cancelled`` or ``lost``;
+                ``active`` hands it over.
 
         Raises:
+            StreamNotFound: with ``existing``, when the stream is not there.
             StreamExists: without ``attach``, when the stream has a living producer or has ended.
             StreamFenced, StreamLost, LogUnavailable: the stream could not be written to its end.
             BaseException: whatever the source raised, after the terminal event is written.
@@ -167,7 +177,7 @@ class StreamProducer:
             raise TypeError("a source is an async iterable, such as what an async generator function returns")
         async with contextlib.AsyncExitStack() as stack:
             try:
-                committer = await stack.enter_async_context(self._claimed(stream_id))
+                committer = await stack.enter_async_context(self._claimed(stream_id, existing=existing or None))
             except BaseException as exc:
                 await _close(source)
                 if attach and isinstance(exc, StreamExists):
@@ -180,12 +190,32 @@ class StreamProducer:
             try:
                 await _first_of(task, interrupted)
             except asyncio.CancelledError as exc:
-                await _to_the_end(_conclude(committer, exc, task, cancelled_as=cancelled_as))
+                await to_the_end(conclude(committer, exc, task, cancelled_as=cancelled_as))
                 raise
-            error = await _to_the_end(_conclude(committer, None, task, stopped=committer.stop_requested))
+            error = await to_the_end(conclude(committer, None, task, stopped=committer.stop_requested))
             if error is not None:
                 raise error
             return StreamResult(committer.status, committer.last_id)
+
+    async def reserve(self, stream_id: str, *, seconds: float) -> None:
+        """Make a stream that has no producer yet, so that it can be read and cancelled before it begins.
+
+        `run` and `open` take it, from any process. When none has after so many seconds it ends as ``lost``.
+
+        Raises:
+            StreamExists: there is such a stream.
+            LogUnavailable: Redis cannot be reached.
+        """
+        names = Names.of(stream_id)
+        async with self._log as log:
+            await log.claim(
+                names,
+                stream_id=stream_id,
+                lease=0.0,
+                retention=self._options.retention,
+                takeover=seconds,
+                existing=False,
+            )
 
     async def cancel(self, stream_id: str) -> bool:
         """Ask a stream to stop, from any process. Its producer closes the source and ends it as ``cancelled``.
@@ -220,17 +250,24 @@ class StreamProducer:
             return await log.delete(names)
 
     @contextlib.asynccontextmanager
-    async def _claimed(self, stream_id: str) -> AsyncIterator[Committer]:
+    async def _claimed(self, stream_id: str, *, existing: bool | None = None) -> AsyncIterator[Committer]:
         names = Names.of(stream_id)
         options = self._options
         async with self._log as log:
             claiming = asyncio.create_task(
-                log.claim(names, stream_id=stream_id, lease=options.lease, retention=options.retention)
+                log.claim(
+                    names,
+                    stream_id=stream_id,
+                    lease=options.lease,
+                    retention=options.retention,
+                    takeover=options.takeover,
+                    existing=existing,
+                )
             )
             try:
                 claim = await asyncio.shield(claiming)
             except asyncio.CancelledError:
-                await _to_the_end(self._abandon(log, names, stream_id, claiming))
+                await to_the_end(self._abandon(log, names, stream_id, claiming))
                 raise
             committer = Committer(log, names, stream_id, claim, options)
             committer.start()
@@ -288,79 +325,3 @@ async def _first_of(task: asyncio.Task[Any], interrupted: asyncio.Event) -> None
         await asyncio.wait([task, waiter], return_when=asyncio.FIRST_COMPLETED)
     finally:
         waiter.cancel()
-
-
-async def _to_the_end(work: Coroutine[Any, Any, BaseException | None]) -> BaseException | None:
-    """Do it though the caller be cancelled, be it again and again; then pass the last cancellation on.
-
-    A shielded scope holds what anyio cancels, not a second ``task.cancel()``, such as a timeout's during a shutdown.
-    """
-    task = asyncio.create_task(work, name="resumable_stream end")
-    again: asyncio.CancelledError | None = None
-    with anyio.CancelScope(shield=True):
-        while not task.done():
-            try:
-                await asyncio.wait([task])
-            except asyncio.CancelledError as exc:
-                again = exc
-    if again is not None:
-        raise again
-    return task.result()
-
-
-async def _conclude(
-    committer: Committer,
-    exc: BaseException | None,
-    task: asyncio.Task[BaseException | None] | None = None,
-    *,
-    stopped: bool = False,
-    cancelled_as: Status = Status.CANCELLED,
-) -> BaseException | None:
-    """End the source, write the one terminal event, and say what to raise.
-
-    A source that does not end in `CLOSE_TIMEOUT` seconds is waited for, but the stream's readers are not kept waiting.
-    """
-    if task is not None:
-        if not task.done():
-            await asyncio.sleep(0)  # a task that is cancelled before its first step could not close its source
-            task.cancel()
-            await asyncio.wait([task], timeout=CLOSE_TIMEOUT)
-        if not task.done():
-            logger.warning("stream %s: its source does not stop; ending the stream", committer.stream_id)
-        elif exc is None:
-            exc = task.result()
-    status, data = _ending(committer, exc, stopped=stopped, cancelled_as=cancelled_as)
-    if stopped and isinstance(exc, Exception):
-        kind = type(exc).__qualname__  # its text may be anything
-        logger.warning("stream %s: its source failed while it was stopped: %s", committer.stream_id, kind)
-    try:
-        # A process that is told to end must not wait for Redis; its lease will tell the readers.
-        in_haste = isinstance(exc, asyncio.CancelledError) and not stopped
-        await committer.finish(status, data, in_haste=in_haste)
-    except (StreamError, LogUnavailable) as error:
-        if exc is None or stopped:
-            exc = error
-        elif isinstance(error, LogUnavailable):
-            logger.warning("stream %s: its end was not written: %s", committer.stream_id, error)
-    if task is not None and not task.done():
-        await asyncio.wait([task])
-    if committer.error is not None:
-        return committer.error
-    return None if stopped and committer.status is Status.CANCELLED else exc
-
-
-def _ending(
-    committer: Committer, exc: BaseException | None, *, stopped: bool, cancelled_as: Status
-) -> tuple[Status, dict[str, str]]:
-    """How a stream ends, and what its readers are told."""
-    if committer.error is not None:
-        return Status.FAILED, {"code": "log_unavailable", "message": "The stream could not be written."}
-    if stopped:
-        return Status.CANCELLED, {}
-    if exc is None:
-        return Status.COMPLETED, {}
-    if isinstance(exc, asyncio.CancelledError | GeneratorExit):
-        return cancelled_as, {}
-    if isinstance(exc, StreamFailure):
-        return Status.FAILED, {"code": exc.code, "message": exc.message}
-    return Status.FAILED, {"code": "error", "message": "The answer could not be completed."}

@@ -8,6 +8,7 @@ instead, where a cluster moves their slot (see `_cluster`). The state's fields:
     l   when the lease runs out, in ms of the server's clock; 0 when the stream has ended
     ld  how long a lease lasts, in ms
     t   how long the keys live after the last renewal or the end, in ms
+    w   how long a stream whose lease ran out waits for another producer, in ms
     s   "1" when somebody asked the stream to stop
     o   a token of the newest claim, so that a claim whose reply was lost can be repeated
     b   when a stream whose lease ran out may be buried, in ms; unset while the producer is alive
@@ -65,18 +66,22 @@ def _script(body: str) -> Script:
     return Script((_PRELUDE + body).encode())
 
 
-# ARGV: channel, lease ms, retention ms, token.
-# Returns {'live'} | {'ended'} | {'ok', generation, head sequence, stop flag}.
+# ARGV: channel, lease ms (0: for a stream that waits for its producer), retention ms, token, takeover ms,
+#   which (0: any, 1: one that is there, 2: a new one).
+# Returns {'live'} | {'ended'} | {'missing'} | {'ok', generation, head sequence, stop flag}.
 # A fresh log is made by writing and deleting entry <generation>-0: the key exists, nothing can be appended with an
-# older id, and there is nothing to read. A log that is taken over gets a 'restarted' event, which fences at once.
+# older id, and there is nothing to read. A log that is taken over gets a 'restarted' event, which fences at once; where
+# nothing was ever written it stays the same log, for those who wait at it already.
 CLAIM: Final = _script("""
-local channel, lease, retention = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local channel, lease, retention, wait = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[5])
 local st = redis.call('HMGET', state, 'g', 'l', 'gs', 's', 'o')
 local lg, head, kind = last()
 if kind == 'end/json' then return {'ended'} end
 if st[5] == ARGV[4] then return {'ok', st[1], int(head), st[4] or ''} end
 local t = now()
 if st[1] and tonumber(st[2]) > t then return {'live'} end
+if ARGV[6] == '2' and st[1] then return {'live'} end
+if ARGV[6] == '1' and (not st[1] or redis.call('EXISTS', log) == 0) then return {'missing'} end
 local gone = not st[1] and redis.pcall('GET', log .. ':gone')
 local before = tonumber(st[1] or (type(gone) == 'string' and gone) or '0')
 local gen = math.max(t, before + 1, lg + 1)
@@ -86,16 +91,22 @@ if head > 0 then
   head = head + 1
   redis.call('XADD', log, int(gen) .. '-' .. int(head), 'restarted', '')
 else
-  gens = int(gen) .. ':0'
-  if redis.call('EXISTS', log) == 1 then redis.call('DEL', log) end
+  local first = st[1] and st[3] and st[1] .. '-1'
+  if first and type(redis.pcall('XADD', log, 'NOMKSTREAM', first, 'claim', '')) == 'string' then
+    gens = st[3] .. ';' .. int(gen) .. ':0'
+  else
+    gens = int(gen) .. ':0'
+    redis.call('DEL', log)
+  end
+  if first then redis.call('XDEL', log, first) end
   redis.call('XADD', log, int(gen) .. '-0', 'claim', '')
   redis.call('XDEL', log, int(gen) .. '-0')
 end
 redis.call('HSET', state, 'g', int(gen), 'gs', gens, 'l', int(t + lease), 'ld', int(lease), 't', int(retention),
-  'o', ARGV[4])
+  'o', ARGV[4], 'w', int(wait))
 redis.call('HDEL', state, 'b')
-redis.call('PEXPIRE', state, retention + lease)
-redis.call('PEXPIRE', log, retention + lease)
+redis.call('PEXPIRE', state, retention + lease + wait)
+redis.call('PEXPIRE', log, retention + lease + wait)
 redis.call('SPUBLISH', channel, '!')
 return {'ok', int(gen), int(head), st[4] or ''}
 """)
@@ -110,7 +121,7 @@ return {'ok', int(gen), int(head), st[4] or ''}
 # still has of it, with renew 2, which takes what is missing then as it is. XLEN is the cheap way to see that nothing is
 # missing; where the log was trimmed it cannot tell.
 APPEND: Final = _script("""
-local st = redis.call('HMGET', state, 'g', 's', 'ld', 't', 'b')
+local st = redis.call('HMGET', state, 'g', 's', 'ld', 't', 'b', 'w')
 if not st[1] then return {'lost'} end
 if st[1] ~= ARGV[2] then return {tonumber(st[1]) > tonumber(ARGV[2]) and 'fenced' or 'lost'} end
 local argv, generation, seq, bound = ARGV, ARGV[2], tonumber(ARGV[3]), ARGV[4]
@@ -143,8 +154,9 @@ if ARGV[6] == '1' then
 elseif ARGV[5] ~= '0' or st[5] then
   redis.call('HSET', state, 'l', int(now() + st[3]))
   redis.call('HDEL', state, 'b')
-  redis.call('PEXPIRE', state, st[4] + st[3])
-  if redis.call('PEXPIRE', log, st[4] + st[3]) == 0 then return {'lost'} end
+  local life = st[4] + st[3] + (st[6] or 0)
+  redis.call('PEXPIRE', state, life)
+  if redis.call('PEXPIRE', log, life) == 0 then return {'lost'} end
 end
 redis.call('SPUBLISH', ARGV[1], ARGV[7])
 return {'ok', st[2] or ''}
@@ -166,19 +178,20 @@ return {st[1] or '', st[2] or '', int(left), int(there), int(g) .. '-' .. int(s)
 # ARGV: channel, grace ms, retention ms for a log without state, terminal value.
 # Returns {'gone'} | {'ended'} | {'live', ms to wait before asking again} | {'buried'}.
 # The first who finds a lease run out only sets a date, and a renewal strikes it: after an outage of Redis itself, a
-# producer that is alive gets its chance to say so.
+# producer that is alive gets its chance to say so. A stream that may be taken over waits for that first.
 BURY: Final = _script("""
 if redis.call('EXISTS', log) == 0 then return {'gone'} end
 local lg, head, kind = last()
 if kind == 'end/json' then return {'ended'} end
 local t = now()
-local st = redis.call('HMGET', state, 'g', 'l', 'gs', 't', 'b')
+local st = redis.call('HMGET', state, 'g', 'l', 'gs', 't', 'b', 'w')
 if st[1] then
   local left = tonumber(st[2]) - t
   if left > 0 then return {'live', int(left)} end
   if not st[5] then
-    redis.call('HSET', state, 'b', int(t + tonumber(ARGV[2])))
-    return {'live', ARGV[2]}
+    local due = math.max(t + tonumber(ARGV[2]), tonumber(st[2]) + tonumber(st[6] or '0'))
+    redis.call('HSET', state, 'b', int(due))
+    return {'live', int(due - t)}
   end
   if tonumber(st[5]) > t then return {'live', int(tonumber(st[5]) - t)} end
 end
@@ -194,6 +207,17 @@ redis.call('PEXPIRE', log, retention)
 fit()
 redis.call('SPUBLISH', ARGV[1], '!')
 return {'buried'}
+""")
+
+# ARGV: channel, generation. Returns {'lost'} | {'fenced'} | {'ok'}.
+# The lease runs out at once, and with the message its heirs and readers look.
+RELEASE: Final = _script("""
+local g = redis.call('HMGET', state, 'g')[1]
+if not g then return {'lost'} end
+if g ~= ARGV[2] then return {'fenced'} end
+redis.call('HSET', state, 'l', int(now()))
+redis.call('SPUBLISH', ARGV[1], '!')
+return {'ok'}
 """)
 
 # ARGV: control channel. Returns 'missing' | 'ended' | 'asked'.

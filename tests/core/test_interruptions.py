@@ -21,8 +21,8 @@ from resumable_stream import (
     StreamNotFound,
     StreamProducer,
     _committer,
+    _ending,
     _log,
-    _producer,
 )
 from resumable_stream.testing import ScriptedSource
 from support import wait_until
@@ -103,7 +103,7 @@ async def test_an_open_block_that_is_cancelled_twice_ends_once(
 async def test_a_source_that_swallows_its_cancellation_does_not_keep_readers_from_their_end(
     redis: Redis, producer: StreamProducer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_producer, "CLOSE_TIMEOUT", 0.05)
+    monkeypatch.setattr(_ending, "CLOSE_TIMEOUT", 0.05)
     started, release = anyio.Event(), anyio.Event()
 
     async def source() -> AsyncIterator[str]:

@@ -18,7 +18,7 @@ from core.streams import (
 from resumable_stream import (
     Status,
     StreamProducer,
-    _producer,
+    _ending,
 )
 from resumable_stream.testing import Gate, ScriptedSource
 
@@ -69,7 +69,7 @@ async def test_a_source_that_does_not_close_cannot_hold_the_end_back(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a bounded wait readers get the end; the call still returns only when the source is closed."""
-    monkeypatch.setattr(_producer, "CLOSE_TIMEOUT", 0.05)
+    monkeypatch.setattr(_ending, "CLOSE_TIMEOUT", 0.05)
     stuck = Gate()
 
     async def source() -> AsyncIterator[str]:
@@ -96,7 +96,7 @@ async def test_a_source_that_does_not_obey_a_stop_cannot_hold_the_end_back(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A person pressed stop: readers see `cancelled` within the bound though the source hangs."""
-    monkeypatch.setattr(_producer, "CLOSE_TIMEOUT", 0.05)
+    monkeypatch.setattr(_ending, "CLOSE_TIMEOUT", 0.05)
     stuck = Gate()
 
     async def source() -> AsyncIterator[str]:

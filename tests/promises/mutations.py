@@ -47,7 +47,7 @@ MUTATIONS: Final = (
         "test_stops_and_deaths.py::test_after_a_kill_all_readers_get_what_was_said_and_the_same_end",
         "the burial by whoever notices",
         "_fanout.py",
-        "return await self._log.bury(self.names) or 0.0",
+        "return min(SWEEP, await self._log.bury(self.names) or 0.0)",
         "return SWEEP",
     ),
     # 3
@@ -216,14 +216,14 @@ MUTATIONS: Final = (
     Mutation(
         "test_endings.py::test_a_hook_that_raises_as_the_source_is_closed_leaves_one_end",
         "the precedence of a stop",
-        "_producer.py",
+        "_ending.py",
         "    if stopped:\n        return Status.CANCELLED, {}\n",
         "",
     ),
     Mutation(
         "test_endings.py::test_a_run_that_is_cancelled_from_outside_ends_once",
         "the shelter of the end",
-        "_producer.py",
+        "_ending.py",
         "again = exc\n",
         "raise\n",
     ),
@@ -306,7 +306,7 @@ MUTATIONS: Final = (
         "test_idle.py::test_a_silent_model_costs_keep_alives_only_and_then_its_token_arrives",
         "the time to live that a sign of life gives",
         "_scripts.py",
-        "redis.call('PEXPIRE', state, st[4] + st[3])",
+        "redis.call('PEXPIRE', state, life)",
         "",
     ),
     Mutation(
@@ -321,7 +321,7 @@ MUTATIONS: Final = (
         "test_leftovers.py::test_every_key_expires_from_the_moment_it_exists",
         "the time to live that a claim gives",
         "_scripts.py",
-        "redis.call('PEXPIRE', log, retention + lease)",
+        "redis.call('PEXPIRE', log, retention + lease + wait)",
         "",
     ),
     Mutation(

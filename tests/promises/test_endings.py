@@ -118,7 +118,7 @@ async def test_a_hook_that_raises_as_the_source_is_closed_leaves_one_end(
 ) -> None:
     """What the source does last may fail: the stream says `failed`, or `cancelled` where somebody stopped it.
 
-    Fails without the precedence of a stop (`_producer.py`).
+    Fails without the precedence of a stop (`_ending.py`).
     """
     gate = Gate()
     got: list[StreamEvent] = []
@@ -150,7 +150,7 @@ async def test_a_hook_that_raises_as_the_source_is_closed_leaves_one_end(
 async def test_a_run_that_is_cancelled_from_outside_ends_once(redis: Redis, client: Redis, status: Status) -> None:
     """Twice in a row, as a shutdown does it: the source is closed, and its last words are in the log before the end.
 
-    Fails without the shelter of the end (`_producer.py`).
+    Fails without the shelter of the end (`_ending.py`).
     """
     gate, closing = Gate(), Gate()
     got: list[StreamEvent] = []
