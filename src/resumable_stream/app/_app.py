@@ -24,6 +24,7 @@ from ._endpoints import Call, Checks, Identify, PathEndpoint, Serve, anonymous
 from ._errors import EXPECTED, on_expected, on_unexpected
 from ._headers import SecurityHeaders
 from ._lifespan import SharedLifespan
+from ._limits import owner_limits
 from ._openapi import build_document
 from ._operations import Operation
 from ._pages import Pages
@@ -49,7 +50,8 @@ class ChatApp(Starlette):
     def __init__(self, *, settings: Settings, agent: Any, identify: Identify, ui: bool) -> None:
         self.settings = settings
         plan = plan_agent(agent, settings)
-        self._shared = SharedLifespan(lambda: open_services(settings, plan))
+        limits = owner_limits(settings, identified=identify is not anonymous)
+        self._shared = SharedLifespan(lambda: open_services(settings, plan, limits))
         self._checks = Checks(
             enter=self._get_services,
             identify=identify,

@@ -19,10 +19,13 @@ from resumable_stream.runs import (
     RunActive,
     RunNotFound,
     ThreadNotFound,
+    TooManyRuns,
     Unavailable,
 )
 
 logger = logging.getLogger("resumable_stream.app")
+
+_RETRY_RUNS = 5  # seconds; answers take about so long
 
 ENTER_LIFESPAN = (
     "The sub-app's lifespan was not entered: a mounted app's lifespan is never run by its host. Add it to the host:"
@@ -121,6 +124,13 @@ def as_api_error(error: Exception) -> ApiError | None:
             return _active(error)
         case IdempotencyMismatch():
             return ApiError(422, "idempotency_mismatch", "This Idempotency-Key was used for another message.")
+        case TooManyRuns():
+            return ApiError(
+                429,
+                "too_many_runs",
+                "Too many answers are under way. Wait for one to end, or stop one.",
+                headers={"Retry-After": str(_RETRY_RUNS)},
+            )
         case EventIDError():
             return ApiError(400, "invalid_event_id", "The event id must be one that this stream has sent.")
         case Unavailable():
@@ -165,6 +175,7 @@ EXPECTED: tuple[type[Exception], ...] = (
     RunNotFound,
     RunActive,
     IdempotencyMismatch,
+    TooManyRuns,
     EventIDError,
     Unavailable,
     LogUnavailable,

@@ -115,7 +115,7 @@ SEND_MESSAGE: Final = Operation(
     headers=(IDEMPOTENCY_KEY, LAST_EVENT_ID),
     result=MessageAccepted,
     result_description="The run has begun.",
-    errors=("thread_not_found", "run_active", "idempotency_mismatch"),
+    errors=("thread_not_found", "run_active", "idempotency_mismatch", "too_many_runs"),
 )
 READ_STREAM: Final = Operation(
     id="read_stream",
@@ -246,6 +246,7 @@ ERROR_STATUS: Final = {
     "unsupported_media_type": (415, "The body must be `application/json`."),
     "invalid_request": (422, "The request is not valid; `detail` names fields and reasons."),
     "idempotency_mismatch": (422, "The Idempotency-Key was used for another message."),
+    "too_many_runs": (429, "The caller has as many active runs as one may have; `Retry-After` says when to try again."),
     "redis_unavailable": (503, "Redis cannot be reached now."),
     "postgres_unavailable": (503, "PostgreSQL cannot be reached now."),
     "shutting_down": (503, "The server is about to stop; ask again, another one answers."),

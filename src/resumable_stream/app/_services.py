@@ -25,6 +25,7 @@ from resumable_stream.runs import (
 )
 
 from ._agents import AgentPlan
+from ._limits import OwnerLimits
 from ._routes import ChatRoutes
 from ._settings import Settings
 from ._signals import set_on_signals
@@ -78,7 +79,7 @@ class Services:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, plan: AgentPlan) -> AsyncIterator[Services]:
+async def open_services(settings: Settings, plan: AgentPlan, limits: OwnerLimits) -> AsyncIterator[Services]:
     """Open all that is needed. Neither Redis nor Postgres has to be up: they are found when they come.
 
     On the way out streams are closed first, then runs get their grace period and end as ``lost``,
@@ -103,7 +104,7 @@ async def open_services(settings: Settings, plan: AgentPlan) -> AsyncIterator[Se
             StreamProducer(redis, lease=lease, retention=settings.stream_ttl_seconds)
         )
         consumer = await stack.enter_async_context(StreamConsumer(redis))
-        runs, threads = RunStore(database), ThreadStore(database)
+        runs, threads = RunStore(database, max_active=limits.active_runs), ThreadStore(database)
         settler = Settler(agent=agent, runs=runs, consumer=consumer, lease=lease)
         service = ThreadService(
             agent=agent,

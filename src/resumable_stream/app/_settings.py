@@ -131,6 +131,12 @@ class Settings(BaseSettings):
     max_message_chars: int = Field(
         default=32_000, ge=1, le=10_000_000, description="The longest message, in characters."
     )
+    max_active_runs_per_owner: int | None = Field(
+        default=None,
+        ge=1,
+        description="How many answers may be under way for one owner at once, over all processes. Unset: 20 where"
+        " identify tells owners apart; without it everybody is one owner, and there is no limit.",
+    )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         description="Origins whose pages may call the API, separated by commas. Unset: only pages of the same origin.",

@@ -11,6 +11,7 @@ from ._errors import (
     RunNotFound,
     RunsError,
     ThreadNotFound,
+    TooManyRuns,
     Unavailable,
 )
 from ._janitor import Janitor
@@ -48,6 +49,7 @@ __all__ = [  # noqa: RUF022 - grouped by what they are for
     "RunNotFound",
     "RunActive",
     "IdempotencyMismatch",
+    "TooManyRuns",
     "Unavailable",
     "DatabaseFault",
 ]

@@ -5,6 +5,7 @@ RunsError
 ├── RunNotFound             the thread has no such run
 ├── RunActive               the thread is busy; has ``run``
 ├── IdempotencyMismatch     the key was used for another message
+├── TooManyRuns             the owner has as many active runs as one may have
 ├── Unavailable             Redis or Postgres cannot be reached now; has ``service``
 └── DatabaseFault           Postgres refuses what it is asked: a fault of the set-up or of this library
 """
@@ -51,6 +52,13 @@ class IdempotencyMismatch(RunsError):
 
     def __init__(self) -> None:
         super().__init__("this Idempotency-Key was used for another message")
+
+
+class TooManyRuns(RunsError):
+    """The owner has as many active runs as one may have."""
+
+    def __init__(self) -> None:
+        super().__init__("the owner has too many active runs")
 
 
 class Unavailable(RunsError):

@@ -117,6 +117,7 @@ class RunManager:
             RunActive: the thread is busy.
             ThreadNotFound: the thread is somebody else's, or deleted.
             IdempotencyMismatch: the key stands for another message.
+            TooManyRuns: the owner has as many active runs as one may have.
             Unavailable: Redis or Postgres cannot be reached. Whether a run has begun may be unknown: the same
                 idempotency key tells.
         """

@@ -10,7 +10,8 @@ from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 
 from ._database import Database, one
-from ._errors import IdempotencyMismatch, ThreadNotFound
+from ._errors import IdempotencyMismatch, ThreadNotFound, TooManyRuns
+from ._limits import check_active_runs
 from ._values import NewMessage, Run
 
 
@@ -33,10 +34,16 @@ class _KeyTaken(Exception):
 
 
 class RunStore:
-    """Reads and writes runs. Every method raises ``Unavailable`` when Postgres cannot be reached."""
+    """Reads and writes runs. Every method raises ``Unavailable`` when Postgres cannot be reached.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: where they are.
+        max_active: how many active runs one owner may have, over all processes; ``None`` for any number.
+    """
+
+    def __init__(self, database: Database, *, max_active: int | None = None) -> None:
         self._database = database
+        self._max_active = max_active
 
     async def accept(self, message: NewMessage, run: Run) -> Run | Repeated | Held:
         """Record the run and give it its thread, both or neither. The thread is made when it is not there.
@@ -49,14 +56,20 @@ class RunStore:
         Raises:
             ThreadNotFound: when the thread is somebody else's, or deleted.
             IdempotencyMismatch: when the key stands for another message.
+            TooManyRuns: when the owner has as many active runs as one may have.
         """
         try:
             async with self._database.transaction() as connection:
-                return await _accept(connection, message, run)
+                return await _accept(connection, message, run, self._max_active)
         except _KeyTaken:
             found = await self.by_key(message)
             if found is None:  # the other run's thread has been deleted in between
                 raise ThreadNotFound from None
+            return Repeated(found)
+        except TooManyRuns:
+            found = await self.by_key(message)  # the last place may be this message's own
+            if found is None:
+                raise
             return Repeated(found)
 
     async def by_key(self, message: NewMessage) -> Run | None:
@@ -219,7 +232,9 @@ def _unless_mismatched(row: DictRow | None, message: NewMessage) -> Run | None:
     return as_run(row)
 
 
-async def _accept(connection: AsyncConnection[DictRow], message: NewMessage, run: Run) -> Run | Repeated | Held:
+async def _accept(
+    connection: AsyncConnection[DictRow], message: NewMessage, run: Run, max_active: int | None
+) -> Run | Repeated | Held:
     await connection.execute(
         "INSERT INTO resumable_stream_threads (id, owner) VALUES (%(id)s, %(owner)s) ON CONFLICT (id) DO NOTHING",
         {"id": run.thread_id, "owner": run.owner},
@@ -235,6 +250,7 @@ async def _accept(connection: AsyncConnection[DictRow], message: NewMessage, run
         raise _KeyTaken  # a thread that was made above must not stay
     if thread["active_run_id"] is not None:
         return Held(thread["active_run_id"])
+    await check_active_runs(connection, run.owner, max_active)
     row = await one(
         connection,
         "INSERT INTO resumable_stream_runs (id, thread_id, owner, stream_id,"

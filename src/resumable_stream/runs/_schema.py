@@ -52,6 +52,9 @@ MIGRATIONS: Final[tuple[LiteralString, ...]] = (
     );
     CREATE INDEX resumable_stream_runs_by_thread ON resumable_stream_runs (thread_id, number DESC);
     """,
+    """
+    CREATE INDEX resumable_stream_threads_active ON resumable_stream_threads (owner) WHERE active_run_id IS NOT NULL;
+    """,
 )
 
 _LOCK: Final = 0x7265_7375_6D65  # any number that no other program uses for its advisory locks
