@@ -49,7 +49,8 @@ class EventStreamResponse:
         send_timeout: seconds that one write may take before the client is cut.
         wait: seconds to wait for a stream that is not there yet, before the 404: `EventSource` takes that as final.
         headers: more response headers, as pairs of bytes with lower-case names.
-        closing: once set, the response ends at the next frame boundary, without a terminal event.
+        closing: once set, the response ends at the next frame boundary, without a terminal event; also while it waits
+            for a stream that is not there yet.
     """
 
     __slots__ = (
@@ -87,8 +88,22 @@ class EventStreamResponse:
         cursor = self._last_event_id
         if cursor is None:
             cursor = cursor_of(scope)
+        left = asyncio.create_task(_disconnected(receive), name="resumable_stream disconnect")
         try:
-            viewer = await self._consumer.attach(self._stream_id, after=cursor, wait=self._wait)
+            await self._serve(scope, receive, send, cursor, left)
+        finally:
+            if not left.done():
+                left.cancel()
+                with anyio.CancelScope(shield=True):
+                    await asyncio.wait([left])
+            if not left.cancelled():
+                left.exception()  # a server whose `receive` fails has no client either
+
+    async def _serve(
+        self, scope: Scope, receive: Receive, send: Send, cursor: EventID | str, left: asyncio.Task[None]
+    ) -> None:
+        try:
+            viewer = await self._attach(cursor, left)
         except StreamNotFound:
             await _refuse(send, 404, "stream_not_found", "There is no such stream.")
         except EventIDError:
@@ -98,19 +113,39 @@ class EventStreamResponse:
         except (LogUnavailable, ConsumerClosed):
             await _refuse(send, 503, "log_unavailable", "Streams cannot be read now. Try again soon.")
         else:
+            if viewer is None:
+                if not left.done():
+                    await come_back(scope, receive, send)
+                return
             async with viewer:
                 if viewer.nothing_to_send or scope["method"] == "HEAD":
                     status = 204 if viewer.nothing_to_send else 200
                     await _start(send, status, self._headers[1:] if viewer.nothing_to_send else self._headers)
                     await send({"type": "http.response.body", "body": b""})
                 else:
-                    await self._stream(viewer, receive, send)
+                    await self._stream(viewer, left, send)
 
-    async def _stream(self, viewer: Viewer, receive: Receive, send: Send) -> None:
+    async def _attach(self, cursor: EventID | str, left: asyncio.Task[None]) -> Viewer | None:
+        """The viewer; ``None`` when the client leaves or the server closes before there is a stream."""
+        if not self._wait:
+            return await self._consumer.attach(self._stream_id, after=cursor)
+        closing: asyncio.Task[Any] | None = None
+        with anyio.CancelScope() as waiting:
+            left.add_done_callback(lambda _: waiting.cancel())
+            if self._closing is not None:
+                closing = asyncio.create_task(self._closing.wait(), name="resumable_stream closing")
+                closing.add_done_callback(lambda _: waiting.cancel())
+            try:
+                return await self._consumer.attach(self._stream_id, after=cursor, wait=self._wait)
+            finally:
+                if closing is not None:
+                    closing.cancel()
+        return None
+
+    async def _stream(self, viewer: Viewer, left: asyncio.Task[None], send: Send) -> None:
         """Send until the end, the age, or the client's leaving, which only ``receive`` tells."""
         await _start(send, 200, self._headers)
         guard = _Guard(self._send_timeout)
-        left = asyncio.create_task(_disconnected(receive), name="resumable_stream disconnect")
         left.add_done_callback(guard.on_left)
         if self._closing is not None:
             viewer.when_set(self._closing, guard.on_closing)
@@ -126,10 +161,6 @@ class EventStreamResponse:
             guard.gone = True  # the client takes nothing: the server closes what is left
         finally:
             guard.close()
-            if not left.done():
-                left.cancel()
-                with anyio.CancelScope(shield=True):
-                    await asyncio.wait([left])
         if not guard.gone:
             with contextlib.suppress(OSError), anyio.move_on_after(self._send_timeout):
                 await send({"type": "http.response.body", "body": b""})
@@ -191,7 +222,6 @@ class _Guard:
 
     def on_left(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
-            task.exception()  # a server whose `receive` fails has no client either
             self._end(gone=True)
 
     def on_closing(self) -> None:
@@ -216,6 +246,16 @@ def cursor_of(scope: Scope) -> str:
             return str(value, "latin-1")
     values = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("last_event_id")
     return values[0] if values else ""
+
+
+async def come_back(scope: Scope, receive: Receive, send: Send) -> None:
+    """An ASGI app that answers with a stream that ends before its first event.
+
+    For a process that is about to stop: a client that resumes asks again, and another process answers. A status that
+    says "unavailable" would be final for `EventSource`.
+    """
+    await _start(send, 200, [*HEADERS])
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else KEEP_ALIVE})
 
 
 async def _disconnected(receive: Receive) -> None:

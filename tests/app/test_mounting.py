@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypedDict
+from uuid import UUID
 
 import anyio
 import httpx
@@ -18,9 +19,10 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from app.scripted import ScriptedAgent
-from app.serving import DEADLINE, chat_on, code_of, served
+from app.serving import DEADLINE, chat_on, code_of, new_thread, served
 from resumable_stream.app import ChatApp, LifespanNotEntered, Settings, create_app
 from resumable_stream.app._signals import set_on_signals
+from resumable_stream.runs import Run, RunStore, _reading
 
 
 @pytest.fixture
@@ -126,6 +128,26 @@ async def test_draining_sends_viewers_away_and_takes_no_new_runs(chat_app: ChatA
         refused = await chat.post("more")
         assert (refused.status_code, code_of(refused)) == (503, "shutting_down")
         agent.release.set()
+
+
+async def test_draining_sends_away_who_waits_for_a_run(chat_app: ChatApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stream that is empty and ends cleanly: `EventSource` comes back after that, after a 503 it would not."""
+    monkeypatch.setattr(_reading, "WAIT_SECONDS", 10 * DEADLINE)
+    asked, newest = asyncio.Event(), RunStore.newest
+
+    async def noted(store: RunStore, owner: str, thread_id: UUID, *, limit: int) -> list[Run]:
+        asked.set()
+        return await newest(store, owner, thread_id, limit=limit)
+
+    monkeypatch.setattr(RunStore, "newest", noted)
+    async with served(chat_app) as url, chat_on(url) as chat:
+        waiting = asyncio.create_task(chat.stream_status(new_thread()))
+        async with asyncio.timeout(DEADLINE):
+            await asked.wait()
+        chat_app.drain()
+        for answer in (await waiting, await chat.stream_status(new_thread())):
+            assert (answer.status_code, answer.text) == (200, ": ka\n")
+            assert answer.headers["content-type"].startswith("text/event-stream")
 
 
 async def test_a_drain_without_a_lifespan_says_what_is_missing(chat_app: ChatApp) -> None:

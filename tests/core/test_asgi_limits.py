@@ -133,3 +133,29 @@ async def test_a_consumer_that_closes_while_a_client_waits_for_its_stream_is_no_
             await wait_until(lambda: viewers(consumer) == 1)
         await serving
     assert sent[0]["status"] == 503
+
+
+@pytest.mark.parametrize("leaves", [True, False], ids=["the client leaves", "the server closes"])
+async def test_waiting_for_a_stream_ends_when(redis: Redis, consumer: StreamConsumer, leaves: bool) -> None:
+    """A client that is still there is sent away cleanly, with a status that `EventSource` comes back after."""
+    app = StreamApp(consumer, wait=10 * DEADLINE)
+    async with served(app) as server:
+        assert consumer._hub is not None
+        feeds = consumer._hub._feeds
+
+        async def ask() -> bytes:
+            async with request(server.port, "/s") as response:
+                assert (response.status, response.headers["content-type"][:17]) == (200, "text/event-stream")
+                await response.read_all()
+                assert response.complete
+                return response.body
+
+        asking = asyncio.create_task(ask())
+        await wait_until(lambda: "s" in feeds and feeds["s"].missing)
+        if leaves:
+            asking.cancel()
+        else:
+            app.closing.set()
+        await wait_until(lambda: app.responses == 0 and viewers(consumer) == 0)
+        (answer,) = await asyncio.gather(asking, return_exceptions=True)
+        assert isinstance(answer, asyncio.CancelledError) if leaves else answer == b": ka\n"

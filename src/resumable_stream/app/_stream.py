@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from resumable_stream import EVENT_SOURCE, JSON, EventID, StreamConsumer
-from resumable_stream.asgi import EventStreamResponse, cursor_of
+from resumable_stream.asgi import EventStreamResponse, come_back, cursor_of
 from resumable_stream.runs import StreamFinder
 
 from ._endpoints import Call
@@ -45,9 +45,11 @@ class StreamRoute:
         """
         text = cursor_of(call.request.scope)
         cursor = EventID.parse(text) if text else None
-        run = await self._finder.find(call.owner, call.query.thread_id, run_id=call.query.run_id, cursor=cursor)
+        run = await self._finder.find(
+            call.owner, call.query.thread_id, run_id=call.query.run_id, cursor=cursor, closing=self._closing
+        )
         if run is None:
-            return Response(status_code=204)
+            return come_back if self._closing.is_set() else Response(status_code=204)
         return EventStreamResponse(
             self._consumer,
             run.stream_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final, Literal
 from uuid import UUID
 
@@ -34,8 +35,23 @@ class StreamFinder:
         self._runs = runs
         self._consumer = consumer
 
-    async def find(self, owner: str, thread_id: UUID, *, run_id: UUID | None, cursor: EventID | None) -> Run | None:
+    async def find(
+        self,
+        owner: str,
+        thread_id: UUID,
+        *,
+        run_id: UUID | None,
+        cursor: EventID | None,
+        closing: asyncio.Event | None = None,
+    ) -> Run | None:
         """The run to send, after the cursor where there is one; ``None`` for nothing to send.
+
+        Args:
+            owner: who asks.
+            thread_id: their thread.
+            run_id: only this run.
+            cursor: what the reader has.
+            closing: once set, a run that is about to begin is waited for no longer.
 
         Raises:
             ThreadNotFound: the thread is not there, or not the owner's. Without a cursor and a run,
@@ -47,7 +63,7 @@ class StreamFinder:
         elif cursor is not None:
             run = await self._placed(owner, thread_id, cursor)
         else:
-            run = await self._current(owner, thread_id)
+            run = await self._current(owner, thread_id, closing or asyncio.Event())
         if run is not None and not run.followed:
             await self._runs.mark_followed(run)
         return run
@@ -80,14 +96,14 @@ class StreamFinder:
             candidate = run if info.status is Status.LOST else None
         return candidate or kept
 
-    async def _current(self, owner: str, thread_id: UUID) -> Run | None:
+    async def _current(self, owner: str, thread_id: UUID, closing: asyncio.Event) -> Run | None:
         """The active run, or one that has just ended; waits for one that is about to begin."""
         fallback: Run | None = None
         known: UUID | None = None
         missing = True
         pause = 0.02
         with anyio.move_on_after(WAIT_SECONDS):
-            while True:
+            while not closing.is_set():
                 try:
                     runs = await self._runs.newest(owner, thread_id, limit=1)
                     missing = False
@@ -104,6 +120,8 @@ class StreamFinder:
                         fallback = run
                 await anyio.sleep(pause)
                 pause = min(pause * 1.5, 0.2)
+        if closing.is_set():
+            return None
         if missing:
             raise ThreadNotFound
         return fallback
