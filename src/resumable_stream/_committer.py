@@ -11,7 +11,6 @@ whose reply is missing or is not what it should be.
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import time
 from collections.abc import Callable
@@ -29,8 +28,9 @@ from ._names import Names
 from ._options import WriterOptions
 from ._replicas import Unconfirmed
 from ._text import TextJoiner
+from .logs import about, get_logger
 
-logger: Final = logging.getLogger("resumable_stream")
+logger: Final = get_logger("resumable_stream")
 
 TURN: Final = 256
 """Events in a row after which a source that never waits lets other tasks have their turn."""
@@ -176,7 +176,8 @@ class Committer:
     def start(self) -> None:
         """Begin to commit, to renew the lease and to listen for a stop."""
         self._unsubscribe = self._log.subscribe(self._names.control, self)
-        self._task = asyncio.create_task(self._commit_all(), name="resumable_stream writer")
+        with about(stream_id=self.stream_id):
+            self._task = asyncio.create_task(self._commit_all(), name="resumable_stream writer")
 
     def on_interrupt(self, callback: Callable[[], object]) -> None:
         """Call back once when the source should stop: on a stop, or when nothing can be written any more."""

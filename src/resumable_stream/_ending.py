@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Coroutine
 from typing import Any, Final
 
@@ -12,8 +11,9 @@ import anyio
 from ._committer import Committer
 from ._errors import LogUnavailable, StreamError, StreamFailure, StreamHandOver
 from ._events import Status
+from .logs import get_logger
 
-logger: Final = logging.getLogger("resumable_stream")
+logger: Final = get_logger("resumable_stream")
 
 CLOSE_TIMEOUT: Final = 10.0
 """Seconds that a source gets to close before the terminal event is written without it."""
@@ -49,19 +49,21 @@ async def conclude(
 
     A source that does not end in `CLOSE_TIMEOUT` seconds is waited for, but the stream's readers are not kept waiting.
     """
+    stream_id = committer.stream_id
+    ids = {"stream_id": stream_id}
     if task is not None:
         if not task.done():
             await asyncio.sleep(0)  # a task that is cancelled before its first step could not close its source
             task.cancel()
             await asyncio.wait([task], timeout=CLOSE_TIMEOUT)
         if not task.done():
-            logger.warning("stream %s: its source does not stop; ending the stream", committer.stream_id)
+            logger.warning("stream %s: its source does not stop; ending the stream", stream_id, extra=ids)
         elif exc is None:
             exc = task.result()
     status, data = _ending(committer, exc, stopped=stopped, cancelled_as=cancelled_as)
     if stopped and isinstance(exc, Exception):
         kind = type(exc).__qualname__  # its text may be anything
-        logger.warning("stream %s: its source failed while it was stopped: %s", committer.stream_id, kind)
+        logger.warning("stream %s: its source failed while it was stopped: %s", stream_id, kind, extra=ids)
     try:
         # A process that is told to end must not wait for Redis; its lease will tell the readers.
         in_haste = isinstance(exc, asyncio.CancelledError) and not stopped
@@ -70,7 +72,7 @@ async def conclude(
         if exc is None or stopped:
             exc = error
         elif isinstance(error, LogUnavailable):
-            logger.warning("stream %s: its end was not written: %s", committer.stream_id, error)
+            logger.warning("stream %s: its end was not written: %s", stream_id, error, extra=ids)
     if task is not None and not task.done():
         await asyncio.wait([task])
     if committer.error is not None:

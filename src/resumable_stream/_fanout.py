@@ -9,7 +9,6 @@ again, a page at a time, and viewers who need the same page share it.
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from typing import Final
 
@@ -25,8 +24,9 @@ from ._pages import Pages
 from ._segment import cost_of
 from ._waking import Alarm, settle
 from ._window import Window
+from .logs import about, get_logger
 
-logger: Final = logging.getLogger("resumable_stream")
+logger: Final = get_logger("resumable_stream")
 
 PAGE: Final = 1000
 FIRST_PAGE: Final = 100
@@ -76,7 +76,8 @@ class Feed:
         self._complete = False
         self._certain = 0.0
         self._unsubscribe = log.subscribe(self.names.channel, self)
-        self._task = asyncio.create_task(self._follow(), name="resumable_stream feed")
+        with about(stream_id=stream_id):
+            self._task = asyncio.create_task(self._follow(), name="resumable_stream feed")
         self._task.add_done_callback(self._let_go)
 
     # What viewers ask.

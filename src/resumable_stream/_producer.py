@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -22,8 +21,9 @@ from ._names import Names
 from ._options import WriterOptions
 from ._waiting import wait_for_end
 from ._writer import StreamWriter, put
+from .logs import get_logger
 
-logger: Final = logging.getLogger("resumable_stream")
+logger: Final = get_logger("resumable_stream")
 
 Source = (
     AsyncIterable[str | bytes | StreamEvent] | AsyncIterable[str] | AsyncIterable[bytes] | AsyncIterable[StreamEvent]
@@ -288,7 +288,7 @@ class StreamProducer:
         try:
             await committer.finish(Status.CANCELLED, {})
         except (StreamError, LogUnavailable) as error:
-            logger.warning("stream %s: its end was not written: %s", stream_id, error)
+            logger.warning("stream %s: its end was not written: %s", stream_id, error, extra={"stream_id": stream_id})
         finally:
             await committer.aclose()
 

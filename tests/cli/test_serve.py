@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -55,6 +56,25 @@ def test_it_starts_without_its_servers_and_says_what_is_missing(
     assert reply.json() == {"status": "not_ready", "redis": "unavailable", "postgres": "unavailable"}
     server.send(signal.SIGTERM)
     assert server.wait_for_end() == 0
+    assert "hunter2" not in server.output
+
+
+@pytest.mark.parametrize("how", ["argument", "setting"])
+def test_its_log_is_json_where_that_is_wished(
+    how: str, start: Callable[..., Any], settings: dict[str, str], http: httpx.Client
+) -> None:
+    arguments = ["--log-format", "json"] if how == "argument" else []
+    settings |= {"LOG_FORMAT": "text" if how == "argument" else "json", "REDIS_URL": "redis://:hunter2@127.0.0.1:1/0"}
+    server = start("serve", "--port", str(free_port()), *arguments, **settings)
+    server.wait_for("The chat is at")
+    assert http.get(f"{server.address}/v1/threads").status_code == 200
+    assert http.post(f"{server.address}/v1/chat/message", json={"message": "hunter2"}).status_code == 503
+    server.wait_for("redis is not available")
+    server.send(signal.SIGTERM)
+    assert server.wait_for_end() == 0
+    lines = [json.loads(line) for line in server.output.splitlines() if not line.startswith("The chat is at")]
+    assert {"uvicorn.error", "uvicorn.access", "resumable_stream.app"} <= {line["logger"] for line in lines}
+    assert {"time", "level", "message"} <= set.intersection(*(set(line) for line in lines))
     assert "hunter2" not in server.output
 
 

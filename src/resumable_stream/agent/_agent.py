@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any, Final, cast
@@ -18,6 +17,7 @@ from langgraph.types import StateSnapshot, StateUpdate
 
 from .._errors import StreamFailure
 from .._events import StreamEvent
+from ..logs import get_logger
 from ._checkpoint import Pool, checkpoint_saver, settling
 from ._content import whole_characters
 from ._failures import describe, failure_of
@@ -28,7 +28,7 @@ from ._repair import change, mend, stopped
 from ._title import title_for
 from ._translate import Translator, answering_nodes
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 Graph = CompiledStateGraph[Any, Any, Any, Any]
 Part = tuple[tuple[str, ...], str, Any]
@@ -124,6 +124,7 @@ class LangGraphAgent:
                 turn.thread_id,
                 failure.code,
                 describe(error),
+                extra={"run_id": turn.run_id, "thread_id": turn.thread_id},
             )
             # The text of the cause must not follow it into somebody's log.
             raise failure from None

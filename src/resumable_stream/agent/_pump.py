@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final, TypeVar
@@ -13,9 +12,10 @@ import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 from langchain_core.callbacks import AsyncCallbackHandler
 
+from ..logs import get_logger
 from ._failures import describe
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 T = TypeVar("T")
 

@@ -5,7 +5,6 @@ A search that fails tells the model so, and the run goes on. What it tells names
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
@@ -15,9 +14,10 @@ import anyio.to_thread
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import BaseModel, Field, SecretStr
 
+from ..logs import get_logger
 from ._extras import require
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 Hit = Mapping[str, Any]
 Search = Callable[[str], Awaitable[Sequence[Hit]]]

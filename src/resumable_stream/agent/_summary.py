@@ -6,7 +6,6 @@ old turns. This one changes only what a model call is given, and keeps the summa
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, NotRequired, TypedDict, cast
@@ -32,7 +31,9 @@ from langchain_core.messages.utils import count_tokens_approximately
 from langgraph.constants import TAG_NOSTREAM
 from langgraph.types import Command
 
-logger = logging.getLogger(__name__)
+from ..logs import get_logger
+
+logger = get_logger(__name__)
 
 _KEY: Final = "conversation_summary"
 _MESSAGE_CHARS: Final = 8_000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from typing import Final
 
@@ -11,10 +10,11 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage, SystemMessage
 from langgraph.constants import TAG_NOSTREAM
 
+from ..logs import get_logger
 from ._content import text_of, whole_characters
 from ._failures import describe
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _SECONDS: Final = 20.0
 _MESSAGE_CHARS: Final = 2_000

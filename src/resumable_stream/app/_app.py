@@ -28,7 +28,7 @@ from ._limits import owner_limits
 from ._openapi import build_document
 from ._operations import Operation
 from ._pages import Pages
-from ._schemas import Health, NoBody, NoQuery, Readiness
+from ._schemas import Health, NoBody, NoQuery
 from ._services import Services, open_services
 from ._settings import Settings, load_settings
 
@@ -136,14 +136,9 @@ class ChatApp(Starlette):
         ]
 
     async def _readyz(self, call: Call[NoQuery, NoBody]) -> ASGIApp:
-        services = self._get_services()
-        redis, postgres = await services.answering()
-        found = Readiness(
-            status="ready" if redis and postgres else "not_ready",
-            redis="ok" if redis else "unavailable",
-            postgres="ok" if postgres else "unavailable",
-        )
-        return JSONResponse(found.model_dump(), 200 if redis and postgres else 503)
+        found = await self._get_services().readiness.find()
+        headers = {"Cache-Control": "no-store"}
+        return JSONResponse(found.model_dump(), 200 if found.status == "ready" else 503, headers=headers)
 
     async def _document(self, request: Request) -> ASGIApp:
         server = str(request.scope.get("root_path", "")).rstrip("/")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from inspect import isawaitable
@@ -13,11 +12,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from resumable_stream.logs import get_logger
+
 from ._errors import ApiError, invalid_request
 from ._operations import Operation
 from ._schemas import NoBody
 
-logger = logging.getLogger("resumable_stream.app")
+logger = get_logger("resumable_stream.app")
 
 QueryT = TypeVar("QueryT", bound=BaseModel)
 BodyT = TypeVar("BodyT", bound=BaseModel)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -14,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from resumable_stream import EventIDError, LogUnavailable
 from resumable_stream.app._headers import SAFE
+from resumable_stream.logs import get_logger
 from resumable_stream.runs import (
     IdempotencyMismatch,
     RunActive,
@@ -23,7 +23,7 @@ from resumable_stream.runs import (
     Unavailable,
 )
 
-logger = logging.getLogger("resumable_stream.app")
+logger = get_logger("resumable_stream.app")
 
 _RETRY_RUNS = 5  # seconds; answers take about so long
 

@@ -121,7 +121,7 @@ def _responses(operation: Operation[Any, Any], schemas: _Schemas) -> dict[str, A
     if operation.stream:
         responses["204"] = {"description": "There is nothing to send, and nothing to wait for."}
     if operation.id == "readyz":
-        responses["503"] = {**success, "description": "One cannot be reached."}
+        responses["503"] = {**success, "description": "Something is missing, or the server is about to stop."}
     meanings: dict[int, list[str]] = defaultdict(list)
     for code in _codes(operation):
         status, meaning = ERROR_STATUS[code]

@@ -215,11 +215,12 @@ READYZ: Final = Operation(
     path="/readyz",
     tag="health",
     summary="Can it serve?",
-    description="Asks Redis and PostgreSQL for a sign of life. The status is 503, with the same body, if one has none.",
+    description="Asks Redis and PostgreSQL for a sign of life, at most once a second, and says what is missing."
+    " The status is 503, with the same body, if something is, or if the server is about to stop.",
     query=NoQuery,
     body=NoBody,
     result=Readiness,
-    result_description="Both can be reached.",
+    result_description="Nothing is missing.",
     secured=False,
 )
 

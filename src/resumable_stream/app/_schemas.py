@@ -142,11 +142,15 @@ class Health(Body):
 
 
 class Readiness(Body):
-    """Whether the services that are needed can be reached."""
+    """Whether requests can be served, and what is missing."""
 
-    status: Literal["ready", "not_ready"]
+    status: Literal["ready", "not_ready", "draining"] = Field(
+        description="With `draining` the server is about to stop: send requests to another one."
+    )
     redis: Literal["ok", "unavailable"]
-    postgres: Literal["ok", "unavailable"]
+    postgres: Literal["ok", "unavailable", "read_only", "not_set_up"] = Field(
+        description="`read_only` is a standby; `not_set_up` can be reached, and its tables are not there yet."
+    )
 
 
 class ErrorInfo(Body):

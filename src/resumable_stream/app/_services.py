@@ -11,7 +11,7 @@ from typing import Final
 import anyio
 from redis.asyncio import Redis
 
-from resumable_stream import LogUnavailable, StreamConsumer, StreamNotFound, StreamProducer
+from resumable_stream import StreamConsumer, StreamProducer
 from resumable_stream.runs import (
     Database,
     Janitor,
@@ -21,21 +21,19 @@ from resumable_stream.runs import (
     StreamFinder,
     ThreadService,
     ThreadStore,
-    Unavailable,
 )
 
 from ._agents import AgentPlan
 from ._limits import OwnerLimits
+from ._readiness import ReadinessProbe
 from ._routes import ChatRoutes
 from ._settings import Settings
 from ._signals import set_on_signals
 from ._stream import StreamRoute
 
-_PROBE_SECONDS: Final = 1.5
 _CLOSE_SECONDS: Final = 12.0
 """What an active run gets to end beyond its lease when its thread is deleted: the core lets a source close for 10 s."""
 _JANITOR_SECONDS: Final = 1.0
-_PROBE_STREAM: Final = "readiness-probe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,34 +46,8 @@ class Services:
 
     chat: ChatRoutes
     stream: StreamRoute
-    consumer: StreamConsumer
-    database: Database
+    readiness: ReadinessProbe
     closing: asyncio.Event
-
-    async def answering(self) -> tuple[bool, bool]:
-        """Whether Redis, and whether Postgres with its tables, give a sign of life; both are asked at once."""
-        found = {"redis": False, "postgres": False}
-
-        async def redis() -> None:
-            try:
-                with anyio.fail_after(_PROBE_SECONDS):
-                    await self.consumer.status(_PROBE_STREAM)
-            except StreamNotFound:
-                found["redis"] = True
-            except (LogUnavailable, TimeoutError):
-                return
-
-        async def postgres() -> None:
-            try:
-                await self.database.check()
-            except Unavailable:
-                return
-            found["postgres"] = True
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(redis)
-            tasks.start_soon(postgres)
-        return found["redis"], found["postgres"]
 
 
 @asynccontextmanager
@@ -136,13 +108,14 @@ async def open_services(settings: Settings, plan: AgentPlan, limits: OwnerLimits
                 settler=settler,
             )
         )
+        readiness = ReadinessProbe(consumer=consumer, database=database, closing=closing)
+        stack.push_async_callback(readiness.aclose)
         finder = StreamFinder(runs=runs, consumer=consumer)
         try:
             yield Services(
                 chat=ChatRoutes(manager=manager, threads=service, closing=closing),
                 stream=StreamRoute(settings=settings, finder=finder, consumer=consumer, closing=closing),
-                consumer=consumer,
-                database=database,
+                readiness=readiness,
                 closing=closing,
             )
         finally:

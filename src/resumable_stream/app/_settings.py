@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
@@ -142,6 +142,11 @@ class Settings(BaseSettings):
         description="Origins whose pages may call the API, separated by commas. Unset: only pages of the same origin.",
     )
     cors_credentials: bool = Field(default=False, description="Whether pages of those origins may send cookies.")
+
+    log_format: Literal["text", "json"] = Field(
+        default="text",
+        description="How the log of the command `resumable-stream` looks: text, or one JSON object a line.",
+    )
 
     @field_validator("cors_origins", mode="before")
     @classmethod

@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         "its key, from the environment or from .env in the current folder.",
     )
     _add_address(serve)
+    _add_log_format(serve)
     serve.set_defaults(command=_run_serve, extra="app")
     return parser
 
@@ -80,6 +81,14 @@ def _parser() -> argparse.ArgumentParser:
 def _add_address(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=_port, default=8000, help="port to listen on, 0 for any (%(default)s)")
+
+
+def _add_log_format(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        help="how the log looks (default: what LOG_FORMAT says, or text)",
+    )
 
 
 def _port(text: str) -> int:
@@ -98,7 +107,7 @@ def _run_demo(options: argparse.Namespace) -> None:
 def _run_serve(options: argparse.Namespace) -> None:
     from ._serve import run_server  # takes seconds, and needs the extra
 
-    run_server(host=options.host, port=options.port, say=_say)
+    run_server(host=options.host, port=options.port, log_format=options.log_format, say=_say)
 
 
 def _say(text: str, end: str = "\n") -> None:

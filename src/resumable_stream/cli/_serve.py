@@ -10,12 +10,19 @@ from starlette.types import ASGIApp
 from ..agent import chat_model, web_search_tool
 from ..app import Settings, SettingsError, create_app, load_settings
 from ._errors import CommandError
+from ._logging import LogFormat
 from ._serving import address_of, listening, serve_until_stopped
 from ._stopping import stoppable
 
 
-def run_server(*, host: str, port: int, say: Callable[[str], None]) -> None:
+def run_server(*, host: str, port: int, log_format: LogFormat | None, say: Callable[[str], None]) -> None:
     """Serve the chat until SIGINT or SIGTERM.
+
+    Args:
+        host: the address to listen on.
+        port: the port.
+        log_format: instead of what the settings say.
+        say: prints a line for the person who called.
 
     Raises:
         CommandError: the settings or the port will not do.
@@ -39,6 +46,7 @@ def run_server(*, host: str, port: int, say: Callable[[str], None]) -> None:
             wish=wish,
             on_started=lambda: say(f"The chat is at {address_of(listener)}"),
             quiet=False,
+            log_format=log_format or settings.log_format,
         )
 
 

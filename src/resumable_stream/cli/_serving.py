@@ -12,6 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from ._errors import CommandError
+from ._logging import LogFormat, log_config
 from ._stopping import StopWish
 
 
@@ -64,6 +65,7 @@ def serve_until_stopped(
     wish: StopWish,
     on_started: Callable[[], None],
     quiet: bool,
+    log_format: LogFormat = "text",
 ) -> None:
     """Serve one app. Open responses get a few seconds when the end is wished; then they are cut.
 
@@ -73,6 +75,7 @@ def serve_until_stopped(
         wish: ends it.
         on_started: called once requests are answered.
         quiet: log warnings only.
+        log_format: how lines look.
 
     Raises:
         CommandError: when the app did not start; its reason is in the log.
@@ -82,6 +85,7 @@ def serve_until_stopped(
         async with open_app() as app:
             config = uvicorn.Config(
                 app,
+                log_config=log_config(log_format, quiet=quiet),
                 access_log=not quiet,
                 log_level="warning" if quiet else "info",
                 timeout_graceful_shutdown=3,

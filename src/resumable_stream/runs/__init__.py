@@ -3,7 +3,7 @@
 The room below the sub-app, without HTTP. It needs Postgres beside Redis.
 """
 
-from ._database import Database, Pool, SetUp
+from ._database import Database, DatabaseState, Pool, SetUp
 from ._errors import (
     DatabaseFault,
     IdempotencyMismatch,
@@ -33,6 +33,7 @@ __all__ = [  # noqa: RUF022 - grouped by what they are for
     "ListedThread",
     # Postgres
     "Database",
+    "DatabaseState",
     "Pool",
     "SetUp",
     "RunStore",

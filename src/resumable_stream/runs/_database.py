@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
-from typing import Any, Final, LiteralString, Self
+from typing import Any, Final, Literal, LiteralString, Self
 
 import anyio
 import psycopg
@@ -24,6 +24,8 @@ Pool = AsyncConnectionPool[Connection]
 
 Query = LiteralString
 SetUp = Callable[[Pool], Awaitable[None]]
+DatabaseState = Literal["ok", "unavailable", "read_only", "not_set_up"]
+"""What a look at Postgres finds; ``read_only`` is a standby, ``not_set_up`` lacks tables yet."""
 
 _RETRY_SECONDS: Final = 0.5
 _POOL_SECONDS: Final = 10.0
@@ -141,6 +143,21 @@ class Database:
         row = await self.fetch_one("SELECT current_setting('transaction_read_only') AS read_only", {})
         if row is None or row["read_only"] == "on":
             raise Unavailable("postgres")
+
+    async def state(self, *, seconds: float) -> DatabaseState:
+        """Look whether Postgres can be used, for at most so long; tables that are being set up are waited for."""
+        answers = False
+        try:
+            with anyio.fail_after(seconds):
+                async with self.pool.connection() as connection:
+                    row = await one(connection, "SELECT current_setting('transaction_read_only') AS read_only", {})
+                if row is None or row["read_only"] == "on":
+                    return "read_only"
+                answers = True
+                await self._ready.wait()
+        except (TimeoutError, psycopg.Error):
+            return "not_set_up" if answers else "unavailable"
+        return "ok"
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:

@@ -1,0 +1,79 @@
+"""Whether requests can be served, and what is missing: asked at once, in bounded time, and not by everybody anew."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, Literal
+
+import anyio
+
+from resumable_stream import LogUnavailable, StreamConsumer, StreamNotFound
+from resumable_stream.runs import Database, DatabaseState
+
+from ._schemas import Readiness
+
+PROBE_SECONDS: Final = 1.5
+KEPT_SECONDS: Final = 1.0
+_PROBE_STREAM: Final = "readiness-probe"
+
+RedisState = Literal["ok", "unavailable"]
+Found = tuple[RedisState, DatabaseState]
+
+
+class ReadinessProbe:
+    """Answers ``GET /readyz``. What was found is the answer for `KEPT_SECONDS`, and those who ask at once share a look.
+
+    Args:
+        consumer: how Redis is asked.
+        database: Postgres.
+        closing: set when the process takes no more runs.
+    """
+
+    def __init__(self, *, consumer: StreamConsumer, database: Database, closing: asyncio.Event) -> None:
+        self._consumer = consumer
+        self._database = database
+        self._closing = closing
+        self._look: asyncio.Task[Found] | None = None
+        self._looked = 0.0
+
+    async def find(self) -> Readiness:
+        """What is ready now, or was a moment ago."""
+        loop = asyncio.get_running_loop()
+        look = self._look
+        if look is None or (look.done() and loop.time() >= self._looked + KEPT_SECONDS):
+            look = self._look = asyncio.create_task(self._ask(), name="resumable_stream readiness")
+        redis, postgres = await asyncio.shield(look)
+        ready = redis == "ok" and postgres == "ok"
+        status: Literal["ready", "not_ready", "draining"] = "ready" if ready else "not_ready"
+        return Readiness(status="draining" if self._closing.is_set() else status, redis=redis, postgres=postgres)
+
+    async def aclose(self) -> None:
+        """Give up a look that is under way."""
+        if self._look is not None:
+            self._look.cancel()
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait([self._look])
+
+    async def _ask(self) -> Found:
+        redis: RedisState = "unavailable"
+        postgres: DatabaseState = "unavailable"
+
+        async def ask_redis() -> None:
+            nonlocal redis
+            try:
+                with anyio.fail_after(PROBE_SECONDS):
+                    await self._consumer.status(_PROBE_STREAM)
+            except StreamNotFound:
+                redis = "ok"
+            except (LogUnavailable, TimeoutError):
+                return
+
+        async def ask_postgres() -> None:
+            nonlocal postgres
+            postgres = await self._database.state(seconds=PROBE_SECONDS)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask_redis)
+            tasks.start_soon(ask_postgres)
+        self._looked = asyncio.get_running_loop().time()
+        return redis, postgres
