@@ -9,7 +9,7 @@ import pytest
 
 from agent.conftest import make_model
 from agent.helpers import WAIT, Stuck, answer, look_up, new_turn, text
-from agent.processes import child, go
+from agent.processes import attempt
 from agent.provider_wire import Call, Gate, ProviderWire, Reply
 from resumable_stream.agent import LangGraphAgent, build_graph
 from resumable_stream.agent._checkpoint import Pool
@@ -29,15 +29,14 @@ async def test_after_a_kill_in_the_middle_of_the_model_the_next_turn_works(
     wire.script(Reply(text=["One ", "two"], gate=gate), Reply(text=["Fine."]))
     turn = new_turn()
     agent = LangGraphAgent(build_graph(make_model(wire.url, provider)), pool)
-    async with child("child_run.py", threads_url, wire.url, provider, turn.thread_id) as process:
-        go(process)
+    async with attempt(threads_url, wire.url, provider, turn) as running:
         assert await asyncio.to_thread(gate.reached.wait, WAIT)
 
         async def asked() -> bool:
             return len(await agent.history(turn.thread_id)) == 1
 
         await until(asked)
-        process.kill()
+        await running.killed()
     assert [message.content for message in await agent.history(turn.thread_id)] == ["hello"]
 
     assert text(await answer(agent, new_turn("still there?", turn.thread_id))) == "Fine."
@@ -54,15 +53,14 @@ async def test_after_a_kill_in_the_middle_of_tools_the_finished_ones_are_kept(
     wire.script(Reply(text=["See: "], calls=calls), Reply(text=["Fine."]))
     turn = new_turn()
     agent = LangGraphAgent(build_graph(make_model(wire.url, provider), [look_up, Stuck().tool()]), pool)
-    async with child("child_run.py", threads_url, wire.url, provider, turn.thread_id) as process:
-        go(process)
+    async with attempt(threads_url, wire.url, provider, turn) as running:
 
         async def one_done() -> bool:
             messages = await agent.history(turn.thread_id)
             return len(messages) == 2 and "success" in {use.status for use in messages[1].tool_calls}
 
         await until(one_done)
-        process.kill()
+        await running.killed()
     assert text(await answer(agent, new_turn("go on", turn.thread_id))) == "Fine."
     asking = (await agent.history(turn.thread_id))[1]
     assert [(use.name, use.status) for use in asking.tool_calls] == [

@@ -172,10 +172,28 @@ def test_only_subgraphs_that_were_asked_for_are_heard() -> None:
     assert translator.subgraphs
 
     assert not feed(translator, said(chunk("x", "1")), inside=("other:1",))
-    assert not feed(translator, ("updates", {"__interrupt__": (Interrupt(1),)}), inside=("outer:1",))
     assert feed(translator, said(chunk("x", "1")), inside=("outer:1",))[-1] == ("text", "x")
-    assert feed(translator, ("updates", {"__interrupt__": (Interrupt("why", id="i"),)})) == [
-        ("interrupted", {"interrupts": [{"id": "i", "value": "why"}]})
+
+
+def test_what_several_tasks_ask_is_told_once_and_last() -> None:
+    translator = Translator(MODEL)
+    assert list(translator.end()) == []
+
+    out = feed(
+        translator,
+        ("updates", {"__interrupt__": (Interrupt(1, id="inner"),)}),
+        inside=("outer:1",),
+    )
+    out += feed(
+        translator,
+        ("updates", {"__interrupt__": (Interrupt("why", id="i"),)}),
+        said(chunk("x", "1")),
+        ("updates", {"__interrupt__": (Interrupt("how", id="j"),)}),
+    )
+
+    assert [kind for kind, _ in out] == ["message_start", "text"]
+    assert list(translator.end()) == [
+        StreamEvent("interrupted", {"interrupts": [{"id": "i", "value": "why"}, {"id": "j", "value": "how"}]})
     ]
 
 

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Final, cast
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, RemoveMessage
+from langchain_core.messages import AnyMessage, HumanMessage, RemoveMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.constants import END, START
+from langgraph.errors import GraphDrained
 from langgraph.graph.state import CompiledStateGraph
+from langgraph.runtime import RunControl
 from langgraph.types import StateSnapshot, StateUpdate
 
-from .._errors import StreamFailure
+from .._errors import StreamFailure, StreamHandOver
 from .._events import StreamEvent
 from ..logs import get_logger
-from ._checkpoint import Pool, checkpoint_saver, settling
+from ._checkpoint import Pool, checkpoint_saver, durable, settling
 from ._content import whole_characters
 from ._failures import describe, failure_of
 from ._history import RUN, history_of
 from ._protocol import HistoryMessage, Turn
 from ._pump import RunTasks, pumped
 from ._repair import change, mend, stopped
+from ._start import OVER, Start, answered, continued, index_of, messages_of
 from ._title import title_for
 from ._translate import Translator, answering_nodes
 
@@ -36,6 +41,18 @@ Part = tuple[tuple[str, ...], str, Any]
 _CLEAR: Final = StateUpdate(None, END)
 """LangGraph's way to drop the tasks of a thread that have not run, keeping what others have written."""
 _CLEARINGS: Final = 3
+
+
+class _Drain(RunControl):
+    """Asks LangGraph to stop before its next step once an event is set."""
+
+    def __init__(self, wanted: asyncio.Event | None) -> None:
+        super().__init__()
+        self._wanted = wanted
+
+    @property
+    def drain_requested(self) -> bool:
+        return self._wanted is not None and self._wanted.is_set()
 
 
 class LangGraphAgent:
@@ -89,8 +106,12 @@ class LangGraphAgent:
 
     @property
     def resumable(self) -> bool:
-        """Whether another process can go on with a run: what the graph has done outlives this one."""
-        return not isinstance(self._graph.checkpointer, InMemorySaver)
+        """Whether another process can go on with a run: what the graph has done outlives this one.
+
+        Not for a graph with breakpoints, which is to wait there, whoever runs it.
+        """
+        pauses = self._graph.interrupt_before_nodes or self._graph.interrupt_after_nodes
+        return not pauses and not isinstance(self._graph.checkpointer, InMemorySaver)
 
     async def stream(self, turn: Turn) -> AsyncGenerator[StreamEvent, None]:
         """Answer a turn, event by event: see `Agent.stream`.
@@ -98,24 +119,43 @@ class LangGraphAgent:
         A thread that a crash has left in the middle of something is repaired first. With the id of a message that the
         thread has already, that message is answered anew, and what followed it is dropped.
 
+        With ``turn.told`` the graph goes on from its last checkpoint. A model call that was under way begins again,
+        with a new message. So does a tool, which may have done its work already: tools are run at least once. A
+        ``message_end``, ``tool_call`` or ``tool_result`` that has been told is never lost, because it is told when it
+        has been saved; with a checkpointer of the graph's own it may be told a moment before. Where the graph no longer
+        has the node that would be next, it begins from its start with the messages that the thread has.
+
         Raises:
             StreamFailure: with the codes ``provider_auth``, ``provider_rate_limited``, ``provider_unavailable``,
                 ``provider_rejected``, ``context_too_long``, ``provider_failed``, ``too_many_steps``,
                 ``storage_unavailable`` and ``agent_error``. What it was exactly is in the log of this module, without
-                any text from outside.
+                any text from outside. ``not_interrupted`` and ``unknown_interrupt`` for answers that the thread does
+                not wait for; it is then as it was.
+            StreamHandOver: ``turn.drain`` was set, and the graph has more to do.
         """
         try:
             graph = self._bound()
-            messages = await self._ready(graph, self._config(turn.thread_id))
-            translator = Translator(self._answering, {one.id for one in messages if one.id})
+            start = await self._start(graph, turn)
+            for event in start.untold:
+                yield event
+            if start.input is OVER:
+                return
+            translator = Translator(self._answering, start.known)
             tasks = RunTasks()
-            parts = self._run(graph, turn, messages, tasks, subgraphs=translator.subgraphs)
+            parts = self._run(graph, turn, start.input, tasks, subgraphs=translator.subgraphs)
             async with settling(graph.checkpointer), pumped(parts, tasks) as reader:
                 async for namespace, mode, data in reader:
-                    for event in translator.feed(namespace, mode, data):
+                    events = list(translator.feed(namespace, mode, data))
+                    if events and mode == "updates":
+                        await durable(graph.checkpointer)
+                    for event in events:
                         yield event
+            for event in translator.end():
+                yield event
         except StreamFailure:
             raise  # a tool or node of the user's that has chosen its words
+        except GraphDrained:
+            raise StreamHandOver("the run was asked to stop here, and can go on elsewhere") from None
         except Exception as error:  # noqa: BLE001 - any of them is told as a code
             failure = failure_of(error)
             logger.error(
@@ -137,7 +177,7 @@ class LangGraphAgent:
         if "\0" in thread_id:  # Postgres cannot hold it, so no thread has it
             return []
         snapshot = await self._bound().aget_state(self._config(thread_id))
-        return history_of(_messages(snapshot))
+        return history_of(messages_of(snapshot))
 
     async def keep_partial(self, turn: Turn, text: str) -> None:
         """Save what a stopped or dead run had said: see `Agent.keep_partial`.
@@ -150,8 +190,8 @@ class LangGraphAgent:
             return
         unfinished = bool(snapshot.tasks)
         snapshot = await _cleared(graph, config, snapshot)
-        messages = _messages(snapshot)
-        asked = _index(messages, turn.message_id)
+        messages = messages_of(snapshot)
+        asked = index_of(messages, turn.message_id)
         if asked is None:
             before, after = [*messages, _question(turn)], []
         else:
@@ -174,31 +214,48 @@ class LangGraphAgent:
         saver = cast("BaseCheckpointSaver[Any]", self._bound().checkpointer)
         await saver.adelete_thread(thread_id)
 
-    async def _ready(self, graph: Graph, config: RunnableConfig) -> list[AnyMessage]:
-        """The thread's messages, repaired if a run has left the thread before its time."""
-        snapshot = await graph.aget_state(config)
-        snapshot = await _cleared(graph, config, snapshot)
-        messages = _messages(snapshot)
-        mended = mend(messages)
-        await _write(graph, config, messages, mended)
-        return mended
+    async def _start(self, graph: Graph, turn: Turn) -> Start:
+        config = self._config(turn.thread_id)
+        snapshot = await graph.aget_state(config, subgraphs=any(len(path) > 1 for path in self._answering))
+        if turn.told is not None:
+            restarted = await self._has_changed(graph, config)
+            if restarted:
+                snapshot = await _mended(graph, config, await _cleared(graph, config, snapshot))
+            start = continued(snapshot, turn, turn.told, self._answering)
+            if start is not None:
+                return replace(start, input={"messages": []}) if restarted else start
+        elif turn.answers is not None:
+            return answered(snapshot, turn)
+        messages = messages_of(await _mended(graph, config, await _cleared(graph, config, snapshot)))
+        asked = index_of(messages, turn.message_id)
+        stale = () if asked is None else messages[asked + 1 :]
+        news = [_question(turn), *(RemoveMessage(one.id or "") for one in stale)]
+        return Start({"messages": news}, frozenset(one.id for one in messages if one.id))
+
+    async def _has_changed(self, graph: Graph, config: RunnableConfig) -> bool:
+        """Whether the thread was to go on at a node that the graph does not have: it has been changed since."""
+        saver = cast("BaseCheckpointSaver[Any]", graph.checkpointer)
+        saved = await saver.aget_tuple(config)
+        if saved is None:
+            return False
+        updated = [*(saved.checkpoint.get("updated_channels") or ()), *(one[1] for one in saved.pending_writes or ())]
+        return any(name.startswith("branch:to:") and name not in graph.channels for name in updated)
 
     async def _run(
-        self, graph: Graph, turn: Turn, messages: Sequence[AnyMessage], tasks: RunTasks, *, subgraphs: bool
+        self, graph: Graph, turn: Turn, start: Any, tasks: RunTasks, *, subgraphs: bool
     ) -> AsyncGenerator[Part, None]:
-        asked = _index(messages, turn.message_id)
-        stale = () if asked is None else messages[asked + 1 :]
         context = turn if self._graph.context_schema is None else None
         if self._context is not None:
             context = self._context(turn)
         parts = graph.astream(
-            {"messages": [_question(turn), *(RemoveMessage(one.id or "") for one in stale)]},
+            start,
             {**self._config(turn.thread_id), "callbacks": [tasks]},
             context=context,
             stream_mode=["messages", "updates"],
             subgraphs=subgraphs,
             # Saved while the next step runs; all of it is saved before the stream ends.
             durability="async",
+            control=_Drain(turn.drain),
         )
         async with aclosing(cast("AsyncGenerator[Any, None]", parts)) as stream:
             async for part in stream:
@@ -221,15 +278,6 @@ def _question(turn: Turn) -> HumanMessage:
     return HumanMessage(text, id=turn.message_id, response_metadata={RUN: turn.run_id})
 
 
-def _messages(snapshot: StateSnapshot) -> list[AnyMessage]:
-    found = snapshot.values.get("messages", ())
-    return [cast("AnyMessage", one) for one in found if isinstance(one, BaseMessage)]
-
-
-def _index(messages: Sequence[AnyMessage], message_id: str) -> int | None:
-    return next((i for i, one in enumerate(messages) if one.id == message_id), None)
-
-
 async def _cleared(graph: Graph, config: RunnableConfig, snapshot: StateSnapshot) -> StateSnapshot:
     """The thread without the tasks that it was left with; what tasks had already written is kept.
 
@@ -243,6 +291,16 @@ async def _cleared(graph: Graph, config: RunnableConfig, snapshot: StateSnapshot
         await graph.abulk_update_state(config, [[_CLEAR]])
         snapshot = await graph.aget_state(config)
     return snapshot
+
+
+async def _mended(graph: Graph, config: RunnableConfig, snapshot: StateSnapshot) -> StateSnapshot:
+    """The thread with a result for each tool call."""
+    messages = messages_of(snapshot)
+    mended = mend(messages)
+    if mended == messages:
+        return snapshot
+    await _write(graph, config, messages, mended)
+    return await graph.aget_state(config)
 
 
 async def _write(graph: Graph, config: RunnableConfig, old: Sequence[AnyMessage], new: Sequence[AnyMessage]) -> None:

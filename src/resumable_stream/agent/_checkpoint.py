@@ -9,7 +9,9 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, LiteralString
 
 import anyio
+import psycopg
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata, CheckpointTuple
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
@@ -23,10 +25,13 @@ logger = get_logger(__name__)
 
 Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
 
+NULL_TASK_ID: Final = "00000000-0000-0000-0000-000000000000"
+"""By which LangGraph files what comes from outside, not from a task."""
 _LOCK: Final = 0x636865636B707473
 """Any number that no other program uses for its advisory locks."""
 _LOOK_EVERY: Final = 0.05
 _SETTLE: Final = 2.0
+_DURABLE: Final = 10.0
 
 
 def open_pool(
@@ -68,16 +73,41 @@ def open_pool(
 
 
 class RunSaver(AsyncPostgresSaver):
-    """A checkpointer that knows whether a write is still under way.
+    """A checkpointer that knows whether what it was given is saved.
 
-    LangGraph saves what a cancelled task had written without waiting for it, and so after the run is over.
+    LangGraph saves in the background, and what a cancelled task had written even after the run is over.
     """
 
     def __init__(self, pool: Pool, *, serde: SerializerProtocol) -> None:
         super().__init__(pool, serde=serde)
-        self._under_way = 0
-        self._quiet = asyncio.Event()
-        self._quiet.set()
+        self._writes: set[asyncio.Future[None]] = set()
+        self._checkpoints: dict[str, asyncio.Future[None]] = {}
+        self._failed: Exception | None = None
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Load a checkpoint, which is therefore saved."""
+        found = await super().aget_tuple(config)
+        if found is not None:
+            self._saved(found.checkpoint["id"])
+        return found
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Save a checkpoint."""
+        for parent in metadata.get("parents", {}).values():  # of the graphs around this one
+            self._checkpoint(parent)
+        try:
+            return await super().aput(config, checkpoint, metadata, new_versions)
+        except Exception as error:
+            self._failed = error
+            raise
+        finally:
+            self._saved(checkpoint["id"])
 
     def aput_writes(
         self,
@@ -87,21 +117,59 @@ class RunSaver(AsyncPostgresSaver):
         task_path: str = "",
     ) -> Coroutine[Any, Any, None]:
         """Save writes of a task. Counted from the call on, not from the first step of the coroutine."""
-        self._under_way += 1
-        self._quiet.clear()
-        return self._counted(super().aput_writes(config, writes, task_id, task_path))
+        done = asyncio.get_running_loop().create_future()
+        self._writes.add(done)
+        if task_id != NULL_TASK_ID:  # a thread's first input belongs to a checkpoint that is never saved
+            self._checkpoint(config["configurable"]["checkpoint_id"])
+        return self._counted(super().aput_writes(config, writes, task_id, task_path), done)
 
-    async def _counted(self, write: Coroutine[Any, Any, None]) -> None:
+    async def _counted(self, write: Coroutine[Any, Any, None], done: asyncio.Future[None]) -> None:
         try:
             await write
+        except Exception as error:
+            self._failed = error
+            raise
         finally:
-            self._under_way -= 1
-            if not self._under_way:
-                self._quiet.set()
+            self._writes.discard(done)
+            done.set_result(None)
+
+    def _checkpoint(self, checkpoint_id: str) -> asyncio.Future[None]:
+        if checkpoint_id not in self._checkpoints:
+            self._checkpoints[checkpoint_id] = asyncio.get_running_loop().create_future()
+        return self._checkpoints[checkpoint_id]
+
+    def _saved(self, checkpoint_id: str) -> None:
+        saved = self._checkpoint(checkpoint_id)
+        if not saved.done():
+            saved.set_result(None)
 
     async def settled(self) -> None:
         """Wait until no write is under way."""
-        await self._quiet.wait()
+        while self._writes:
+            await asyncio.wait(set(self._writes))
+
+    async def durable(self) -> None:
+        """Wait until all that tasks have written by now would outlive this process.
+
+        Writes count only once the checkpoint that they belong to is saved too, which is a write of its own.
+
+        Raises:
+            psycopg.Error: it could not be saved, or not in time.
+        """
+        waited = {*self._writes, *(one for one in self._checkpoints.values() if not one.done())}
+        if waited:
+            with anyio.move_on_after(_DURABLE) as late:
+                await asyncio.wait(waited)
+            if late.cancelled_caught:
+                raise psycopg.OperationalError(f"a checkpoint was not saved within {_DURABLE} s")
+        if self._failed is not None:
+            raise self._failed
+
+
+async def durable(checkpointer: object) -> None:
+    """Wait until what a run has written is safe, where the checkpointer can tell."""
+    if isinstance(checkpointer, RunSaver):
+        await checkpointer.durable()
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ Chunks are not keyed by their ids alone: OpenAI's responses change theirs after 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -92,6 +92,7 @@ class Translator:
         self._graphs = {path[:-1] for path in answering} | {()}
         self._growing: list[_Growing] = []
         self._done: set[str] = set(known)
+        self._interrupts: dict[str, Interrupt] | None = None
 
     @property
     def subgraphs(self) -> bool:
@@ -113,9 +114,14 @@ class Translator:
             for node, update in data.items():
                 if node == "__interrupt__":
                     if not inside:
-                        yield _interrupted(update)
+                        self._interrupts = {**(self._interrupts or {}), **{one.id: one for one in update}}
                     continue
                 yield from self._update(update, (*inside, node))
+
+    def end(self) -> Iterator[StreamEvent]:
+        """What is to be told after the last part: all that the run waits for, which its tasks said one by one."""
+        if self._interrupts is not None:
+            yield interrupted(self._interrupts.values())
 
     def _message(self, message: AIMessage, path: Path, task: str) -> Iterator[StreamEvent]:
         """Take a chunk, or a whole message of a model that does not stream or of a node that made it itself."""
@@ -148,7 +154,7 @@ class Translator:
             if isinstance(message, AIMessage):
                 yield from self._finished(message, path)
             elif isinstance(message, ToolMessage):
-                yield _tool_result(message)
+                yield tool_result(message)
             if message.id:  # one that a node gives as a dict gets its id only in the state
                 self._done.add(message.id)
 
@@ -157,9 +163,7 @@ class Translator:
         if answers and not self._was_streamed(message, path):
             yield _start(message)
             yield from _said(message)
-        for call in message.tool_calls:
-            data = {"id": call["id"] or "", "name": call["name"], "args": plain(call["args"])}
-            yield StreamEvent("tool_call", data)
+        yield from tool_calls(message)
         if answers and message.id:
             yield _end(message)
 
@@ -192,6 +196,21 @@ def _said(message: AIMessage) -> Iterator[StreamEvent]:
         yield StreamEvent("text", text)
 
 
+def whole(message: AIMessage) -> Iterator[StreamEvent]:
+    """All events of a finished message."""
+    yield _start(message)
+    yield from _said(message)
+    yield from tool_calls(message)
+    yield _end(message)
+
+
+def tool_calls(message: AIMessage) -> Iterator[StreamEvent]:
+    """What the agent wants done."""
+    for call in message.tool_calls:
+        data = {"id": call["id"] or "", "name": call["name"], "args": plain(call["args"])}
+        yield StreamEvent("tool_call", data)
+
+
 def _end(message: AIMessage) -> StreamEvent:
     data: dict[str, Any] = {"message_id": message.id}
     if (reason := finish_reason(message)) is not None:
@@ -201,7 +220,8 @@ def _end(message: AIMessage) -> StreamEvent:
     return StreamEvent("message_end", data)
 
 
-def _tool_result(message: ToolMessage) -> StreamEvent:
+def tool_result(message: ToolMessage) -> StreamEvent:
+    """What a tool returned, cut where it is very long."""
     content = text_of(message)
     if len(content) > MAX_RESULT:
         content = content[: MAX_RESULT - 1] + "…"
@@ -209,9 +229,14 @@ def _tool_result(message: ToolMessage) -> StreamEvent:
     return StreamEvent("tool_result", {**data, "status": message.status})
 
 
-def _interrupted(interrupts: Collection[Interrupt]) -> StreamEvent:
-    values = [{"id": one.id, "value": plain(one.value)} for one in interrupts]
-    return StreamEvent("interrupted", {"interrupts": values})
+def interrupted(interrupts: Iterable[Interrupt]) -> StreamEvent:
+    """What the run waits for a person to say."""
+    return StreamEvent("interrupted", {"interrupts": [question_of(one) for one in interrupts]})
+
+
+def question_of(interrupt: Interrupt) -> dict[str, Any]:
+    """An interrupt as people's programs get it."""
+    return {"id": interrupt.id, "value": plain(interrupt.value)}
 
 
 def _messages(update: Any) -> Iterator[BaseMessage]:
