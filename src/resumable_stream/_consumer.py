@@ -190,9 +190,9 @@ class Pace:
 
     __slots__ = ("_due", "_keep_alive", "retire")
 
-    def __init__(self, now: float, keep_alive: float, max_age: float | None) -> None:
+    def __init__(self, now: float, keep_alive: float, max_age: float | None, until: float = math.inf) -> None:
         age = math.inf if max_age is None else max_age * random.uniform(0.8, 1.0)  # noqa: S311 - spreads load, guards nothing
-        self.retire = now + age
+        self.retire = min(now + age, until)
         self._keep_alive = keep_alive
         self._due = now + keep_alive
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -46,6 +47,7 @@ class EventStreamResponse:
         dialect: how events become frames.
         keep_alive: seconds of silence after which a comment is sent.
         max_age: seconds until the response ends for the client to come back, shortened at random by up to a fifth.
+        expires_in: seconds until it ends in any case, such as those that the client's token is good for.
         send_timeout: seconds that one write may take before the client is cut.
         wait: seconds to wait for a stream that is not there yet, before the 404: `EventSource` takes that as final.
         headers: more response headers, as pairs of bytes with lower-case names.
@@ -54,8 +56,8 @@ class EventStreamResponse:
     """
 
     __slots__ = (
-        "_closing", "_consumer", "_dialect", "_headers", "_keep_alive", "_last_event_id", "_max_age", "_send_timeout",
-        "_stream_id", "_wait",
+        "_closing", "_consumer", "_dialect", "_expires_in", "_headers", "_keep_alive", "_last_event_id", "_max_age",
+        "_send_timeout", "_stream_id", "_wait",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +69,7 @@ class EventStreamResponse:
         dialect: Dialect = EVENT_SOURCE,
         keep_alive: float = KEEP_ALIVE_INTERVAL,
         max_age: float | None = MAX_AGE,
+        expires_in: float | None = None,
         send_timeout: float = SEND_TIMEOUT,
         wait: float = 0.0,
         headers: Iterable[tuple[bytes, bytes]] = (),
@@ -78,6 +81,7 @@ class EventStreamResponse:
         self._dialect = dialect
         self._keep_alive = keep_alive
         self._max_age = max_age
+        self._expires_in = expires_in
         self._send_timeout = send_timeout
         self._wait = wait
         self._headers = [*HEADERS, *headers]
@@ -85,12 +89,13 @@ class EventStreamResponse:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""
+        began = asyncio.get_running_loop().time()
         cursor = self._last_event_id
         if cursor is None:
             cursor = cursor_of(scope)
         left = asyncio.create_task(_disconnected(receive), name="resumable_stream disconnect")
         try:
-            await self._serve(scope, receive, send, cursor, left)
+            await self._serve(scope, receive, send, cursor, left, began)
         finally:
             if not left.done():
                 left.cancel()
@@ -100,7 +105,7 @@ class EventStreamResponse:
                 left.exception()  # a server whose `receive` fails has no client either
 
     async def _serve(
-        self, scope: Scope, receive: Receive, send: Send, cursor: EventID | str, left: asyncio.Task[None]
+        self, scope: Scope, receive: Receive, send: Send, cursor: EventID | str, left: asyncio.Task[None], began: float
     ) -> None:
         try:
             viewer = await self._attach(cursor, left)
@@ -123,7 +128,7 @@ class EventStreamResponse:
                     await _start(send, status, self._headers[1:] if viewer.nothing_to_send else self._headers)
                     await send({"type": "http.response.body", "body": b""})
                 else:
-                    await self._stream(viewer, left, send)
+                    await self._stream(viewer, left, send, began)
 
     async def _attach(self, cursor: EventID | str, left: asyncio.Task[None]) -> Viewer | None:
         """The viewer; ``None`` when the client leaves or the server closes before there is a stream."""
@@ -142,7 +147,7 @@ class EventStreamResponse:
                     closing.cancel()
         return None
 
-    async def _stream(self, viewer: Viewer, left: asyncio.Task[None], send: Send) -> None:
+    async def _stream(self, viewer: Viewer, left: asyncio.Task[None], send: Send, began: float) -> None:
         """Send until the end, the age, or the client's leaving, which only ``receive`` tells."""
         await _start(send, 200, self._headers)
         guard = _Guard(self._send_timeout)
@@ -151,7 +156,7 @@ class EventStreamResponse:
             viewer.when_set(self._closing, guard.on_closing)
         try:
             async with guard.limit:
-                await self._write(viewer, send, guard)
+                await self._write(viewer, send, guard, began)
         except ConsumerClosed:
             pass  # the process is about to end: the client comes back elsewhere
         except TimeoutError:
@@ -165,11 +170,12 @@ class EventStreamResponse:
             with contextlib.suppress(OSError), anyio.move_on_after(self._send_timeout):
                 await send({"type": "http.response.body", "body": b""})
 
-    async def _write(self, viewer: Viewer, send: Send, guard: _Guard) -> None:
+    async def _write(self, viewer: Viewer, send: Send, guard: _Guard, began: float) -> None:
         clock = asyncio.get_running_loop().time
         dialect = self._dialect
         now = clock()
-        pace = Pace(now, self._keep_alive, self._max_age)
+        until = math.inf if self._expires_in is None else began + self._expires_in
+        pace = Pace(now, self._keep_alive, self._max_age, until)
         # Headers may stay with the server until there is a body, and the first token may be a while.
         prefix, piece = retry_line(), KEEP_ALIVE
         span: Span = IDLE

@@ -36,6 +36,7 @@ class EventStreamResponse(Response):
         dialect: how events become frames.
         keep_alive: seconds of silence after which a comment is sent.
         max_age: seconds until the response ends for the client to come back, shortened at random by up to a fifth.
+        expires_in: seconds until it ends in any case, such as those that the client's token is good for.
         send_timeout: seconds that one write may take before the client is cut.
         wait: seconds to wait for a stream that is not there yet, before the 404.
         headers: more response headers.
@@ -56,6 +57,7 @@ class EventStreamResponse(Response):
         dialect: Dialect = EVENT_SOURCE,
         keep_alive: float = KEEP_ALIVE_INTERVAL,
         max_age: float | None = asgi.MAX_AGE,
+        expires_in: float | None = None,
         send_timeout: float = asgi.SEND_TIMEOUT,
         wait: float = 0.0,
         headers: Mapping[str, str] | None = None,
@@ -74,6 +76,7 @@ class EventStreamResponse(Response):
             dialect=dialect,
             keep_alive=keep_alive,
             max_age=max_age,
+            expires_in=expires_in,
             send_timeout=send_timeout,
             wait=wait,
             closing=closing,

@@ -9,8 +9,9 @@ from uuid import uuid4
 from redis import Redis
 
 from app.scripted import ScriptedAgent
-from app.serving import Chat, by_header, chat_on, code_of, eventually, served, settings_for
+from app.serving import DEADLINE, Chat, by_header, chat_on, code_of, eventually, new_thread, served, settings_for
 from resumable_stream.app import Settings, create_app
+from resumable_stream.app._limits import OwnerLimits, owner_limits
 
 
 async def test_an_owner_has_so_many_runs_at_once_over_all_processes_and_no_more(
@@ -76,3 +77,42 @@ async def statuses(chat: Chat, count: int) -> list[int]:
     """Post so many messages that are not answered before the test says so."""
     responses: list[Any] = [await chat.post("hold hello") for _ in range(count)]
     return [response.status_code for response in responses]
+
+
+async def test_an_owner_has_so_many_streams_open_and_gets_the_place_of_one_that_ends(
+    valkey_url: str, database_url: str, empty_redis: Redis, no_tasks_left: None, agent: ScriptedAgent
+) -> None:
+    """Also those that still wait for a run count, and those that were refused do not."""
+    settings = settings_for(valkey_url, database_url, max_streams_per_owner=2)
+    async with (
+        served(create_app(settings, agent=agent, identify=by_header)) as url,
+        chat_on(url, user="ann") as ann,
+        chat_on(url, user="bob") as bob,
+        asyncio.timeout(DEADLINE),
+    ):
+        sent = await ann.send("hold hello")
+        first = ann.events(sent["thread_id"], format="json")
+        following = asyncio.ensure_future(first.__anext__())
+        waiting = asyncio.create_task(ann.stream_status(new_thread()))
+        await eventually(lambda: refused(ann))
+        response = await ann.stream_status(new_thread())
+        assert (response.status_code, code_of(response)) == (429, "too_many_streams")
+        assert response.headers["Retry-After"] == "5"
+        elsewhere = await bob.stream_status(new_thread(), last_event_id="1-1")
+        assert elsewhere.status_code == 404, "others have places of their own"
+        assert (await waiting).status_code == 404
+        assert (await ann.stream_status(new_thread(), last_event_id="1-1")).status_code == 404, "its place is free"
+        agent.release.set()
+        await following
+        await first.aclose()
+        assert await ann.answer(sent["thread_id"], run_id=sent["run_id"]) == "hello "
+
+
+async def refused(chat: Chat) -> bool:
+    """Whether no stream can be opened now. A malformed cursor keeps a place for no time at all."""
+    return (await chat.stream_status(new_thread(), last_event_id="x")).status_code == 429
+
+
+async def test_streams_have_a_usual_limit_only_where_owners_are_told_apart(settings: Settings) -> None:
+    assert owner_limits(settings, identified=True) == OwnerLimits(active_runs=20, open_streams=64)
+    assert owner_limits(settings, identified=False) == OwnerLimits(active_runs=None, open_streams=None)

@@ -62,6 +62,8 @@ def test_what_is_missing_is_named_with_what_to_write(environment: pytest.MonkeyP
         ("LLM_PROVIDER", "Open AI!", "LLM_PROVIDER"),
         ("CORS_ORIGINS", "example.com", "https://host"),
         ("CORS_ORIGINS", "https://example.com/path", "https://host"),
+        ("TRUSTED_ORIGINS", "*", "name the origins"),
+        ("TRUSTED_ORIGINS", "chat.example", "https://host"),
         ("HANDLE_SIGNALS", "perhaps", "HANDLE_SIGNALS"),
     ],
 )

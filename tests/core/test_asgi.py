@@ -284,6 +284,20 @@ async def test_a_response_ends_at_its_age_and_the_client_resumes(redis: Redis, a
     assert [message.data for message in messages] == ["a", "b", "end"]
 
 
+async def test_a_response_ends_when_its_client_may_read_no_more_whatever_its_age(
+    redis: Redis, app: StreamApp, server: Served
+) -> None:
+    app.options |= {"expires_in": 0.05, "max_age": None}
+    async with StreamProducer(redis).open("s") as stream:
+        await stream.send("a")
+        async with request(server.port, "/s") as response:
+            assert [message.data for message in parse(await response.read_all())] == ["a"]
+            assert response.complete
+        app.options["expires_in"] = -1.0
+        async with request(server.port, "/s") as response:
+            assert parse(await response.read_all()) == [], "it may read nothing"
+
+
 async def test_a_server_that_closes_ends_its_streams_at_a_frame_boundary(
     redis: Redis, app: StreamApp, server: Served
 ) -> None:

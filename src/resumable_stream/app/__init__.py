@@ -7,8 +7,8 @@ from resumable_stream.agent._extras import needs
 
 with needs("app"):
     from ._app import ChatApp, create_app
-    from ._endpoints import Identify
     from ._errors import ApiError, LifespanNotEntered
+    from ._identity import Identify, Identity
     from ._settings import Settings, SettingsError, load_settings
 
 __all__ = [  # noqa: RUF022 - grouped by what they are for
@@ -16,6 +16,7 @@ __all__ = [  # noqa: RUF022 - grouped by what they are for
     "create_app",
     "ChatApp",
     "Identify",
+    "Identity",
     # Settings
     "Settings",
     "SettingsError",

@@ -20,13 +20,15 @@ import resumable_stream
 
 from . import _operations as operations
 from ._agents import plan_agent
-from ._endpoints import Call, Checks, Identify, PathEndpoint, Serve, anonymous
+from ._endpoints import Call, Checks, PathEndpoint, Serve
 from ._errors import EXPECTED, on_expected, on_unexpected
 from ._headers import SecurityHeaders
+from ._identity import Identify, anonymous
 from ._lifespan import SharedLifespan
 from ._limits import owner_limits
 from ._openapi import build_document
 from ._operations import Operation
+from ._origins import OriginCheck
 from ._pages import Pages
 from ._schemas import Health, NoBody, NoQuery
 from ._services import Services, open_services
@@ -55,6 +57,8 @@ class ChatApp(Starlette):
         self._checks = Checks(
             enter=self._get_services,
             identify=identify,
+            origins=OriginCheck((*settings.cors_origins, *settings.trusted_origins)),
+            body_timeout=settings.body_timeout_seconds,
             max_body_bytes=settings.max_body_bytes,
             max_message_chars=settings.max_message_chars,
         )
@@ -201,8 +205,9 @@ def create_app(
         agent: what answers: a compiled LangGraph graph with ``messages`` in its state, or any
             object with the methods of ``resumable_stream.agent.Agent``. By default an agent with
             the model that the settings name, and web search.
-        identify: called with each request, names its owner: 1 to 255 characters. It may be async.
-            ``None`` or an exception is answered with 401. By default everybody is one owner.
+        identify: called with each request, names its owner: 1 to 255 characters, or an ``Identity`` that can
+            also say until when. It may be async. ``None`` or an exception is answered with 401. By
+            default everybody is one owner.
         ui: whether the bundled page is served.
 
     Raises:

@@ -4,35 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from inspect import isawaitable
 from typing import Any, Generic, TypeVar
 
+import anyio
 from pydantic import BaseModel, ValidationError
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from resumable_stream.logs import get_logger
-
 from ._errors import ApiError, invalid_request
+from ._identity import Identify, Identity, identify_caller
 from ._operations import Operation
+from ._origins import OriginCheck
 from ._schemas import NoBody
-
-logger = get_logger("resumable_stream.app")
+from ._sizes import check_sizes
 
 QueryT = TypeVar("QueryT", bound=BaseModel)
 BodyT = TypeVar("BodyT", bound=BaseModel)
 
-Identify = Callable[[Request], str | Awaitable[str | None] | None]
-"""Names the owner of a request; ``None`` or an exception means that nobody is known."""
-
-ANONYMOUS = "anonymous"
-_OWNER_LENGTH = 255
-
-
-def anonymous(request: Request) -> str:
-    """Take everybody for one owner: all callers share all threads."""
-    return ANONYMOUS
+NOBODY = Identity("")
+"""The caller of an operation that does not ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +30,18 @@ class Call(Generic[QueryT, BodyT]):
     """A request that has been checked.
 
     Attributes:
-        owner: who is calling; empty where the operation does not ask.
+        caller: who is calling; ``NOBODY`` where the operation does not ask.
     """
 
     request: Request
-    owner: str
+    caller: Identity
     query: QueryT
     body: BodyT
+
+    @property
+    def owner(self) -> str:
+        """Whose threads the call is about."""
+        return self.caller.owner
 
 
 Serve = Callable[[Request], Awaitable[ASGIApp]]
@@ -58,10 +53,13 @@ class Checks:
 
     Attributes:
         enter: raises when the app cannot serve at all.
+        body_timeout: seconds for the whole body to come.
     """
 
     enter: Callable[[], object]
     identify: Identify
+    origins: OriginCheck
+    body_timeout: float
     max_body_bytes: int
     max_message_chars: int
 
@@ -74,27 +72,14 @@ class Checks:
 
         async def checked(request: Request) -> ASGIApp:
             self.enter()
-            owner = await self._owner(request) if operation.secured else ""
+            if operation.method != "GET":
+                self.origins.check(request.headers)
+            caller = await identify_caller(self.identify, request) if operation.secured else NOBODY
             query = _query(request, operation.query)
             body = await self._body(request, operation.body)
-            return await handler(Call(request, owner, query, body))
+            return await handler(Call(request, caller, query, body))
 
         return checked
-
-    async def _owner(self, request: Request) -> str:
-        try:
-            found = self.identify(request)
-            owner = await found if isawaitable(found) else found
-        except HTTPException:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever goes wrong in it, the caller stays unknown
-            logger.info("identify() raised %s", type(error).__qualname__)
-            owner = None
-        if not owner:
-            raise ApiError(401, "unauthenticated", "It is not known who is calling.")
-        if not isinstance(owner, str) or len(owner) > _OWNER_LENGTH or "\0" in owner:
-            raise TypeError(f"identify() must return a str of 1 to {_OWNER_LENGTH} characters without NUL")
-        return owner
 
     async def _body(self, request: Request, model: type[BodyT]) -> BodyT:
         if model is NoBody:
@@ -109,7 +94,7 @@ class Checks:
             raise invalid_request(error, "body") from None
 
     async def _read(self, request: Request) -> bytes:
-        """The body, given up as soon as it is known to be too large."""
+        """The body, given up as soon as it is known to be too large, or too slow."""
         limit = self.max_body_bytes
         said = request.headers.get("content-length", "")
         size = int(said) if said.isascii() and said.isdigit() else 0
@@ -117,13 +102,21 @@ class Checks:
         if size <= limit:
             size = 0
             try:
-                async for chunk in request.stream():
-                    size += len(chunk)
-                    if size > limit:
-                        break
-                    chunks.append(chunk)
+                with anyio.fail_after(self.body_timeout):
+                    async for chunk in request.stream():
+                        size += len(chunk)
+                        if size > limit:
+                            break
+                        chunks.append(chunk)
             except ClientDisconnect:
                 raise ApiError(400, "bad_request", "The request was broken off.") from None
+            except TimeoutError:
+                raise ApiError(
+                    408,
+                    "body_timeout",
+                    f"The body must come within {self.body_timeout:g} seconds.",
+                    headers={"Connection": "close"},
+                ) from None
         if size > limit:
             raise ApiError(413, "body_too_large", f"A body has at most {limit} bytes.")
         return b"".join(chunks)
@@ -136,6 +129,7 @@ class PathEndpoint:
         self._methods = dict(methods)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        check_sizes(scope)
         serve = self._methods.get(scope["method"])
         if serve is None:
             allowed = ", ".join(sorted(self._methods))

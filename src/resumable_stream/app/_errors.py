@@ -76,15 +76,19 @@ class ApiError(Exception):
         return JSONResponse({"error": content}, self.status, headers=self.headers)
 
 
+_DETAILS = 20
+_NAME_LENGTH = 100
+
+
 def invalid_request(error: ValidationError, where: str) -> ApiError:
-    """The 422 for what a model refuses. It names fields and reasons, never values."""
+    """The 422 for what a model refuses. It names fields and reasons, never values, and not all where there are many."""
     detail = [
         {
-            "loc": [where, *item["loc"]],
+            "loc": [where, *(part[:_NAME_LENGTH] if isinstance(part, str) else part for part in item["loc"])],
             "type": item["type"],
             "message": item["msg"].removeprefix("Value error, "),
         }
-        for item in error.errors(include_url=False, include_input=False, include_context=False)
+        for item in error.errors(include_url=False, include_input=False, include_context=False)[:_DETAILS]
     ]
     return ApiError(422, "invalid_request", "The request is not valid.", detail=detail)
 

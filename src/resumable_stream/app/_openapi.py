@@ -130,6 +130,10 @@ def _responses(operation: Operation[Any, Any], schemas: _Schemas) -> dict[str, A
     for status in sorted(meanings):
         text = "\n".join(meanings[status])
         responses[str(status)] = {"description": text, "content": error}
+        if status in (429, 503):
+            responses[str(status)]["headers"] = {
+                "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}
+            }
     return dict(sorted(responses.items()))
 
 
@@ -139,8 +143,10 @@ def _codes(operation: Operation[Any, Any]) -> list[str]:
         codes += ["unauthenticated", "redis_unavailable", "postgres_unavailable"]
     if operation.query is not NoQuery or operation.body is not NoBody:
         codes.append("invalid_request")
+    if operation.method != "GET":
+        codes.append("cross_site_request")
     if operation.body is not NoBody:
-        codes += ["body_too_large", "unsupported_media_type"]
+        codes += ["body_timeout", "body_too_large", "unsupported_media_type"]
     if operation.stream or operation.id == "send_message":
         codes.append("shutting_down")
-    return codes
+    return [*codes, "uri_too_long", "headers_too_large"]

@@ -115,7 +115,14 @@ SEND_MESSAGE: Final = Operation(
     headers=(IDEMPOTENCY_KEY, LAST_EVENT_ID),
     result=MessageAccepted,
     result_description="The run has begun.",
-    errors=("thread_not_found", "run_active", "idempotency_mismatch", "too_many_runs"),
+    errors=(
+        "invalid_event_id",
+        "thread_not_found",
+        "run_not_found",
+        "run_active",
+        "idempotency_mismatch",
+        "too_many_runs",
+    ),
 )
 READ_STREAM: Final = Operation(
     id="read_stream",
@@ -129,7 +136,7 @@ READ_STREAM: Final = Operation(
     headers=(LAST_EVENT_ID,),
     result_description="Events, until the run's `end`.",
     stream=True,
-    errors=("invalid_event_id", "thread_not_found", "run_not_found"),
+    errors=("invalid_event_id", "thread_not_found", "run_not_found", "too_many_streams"),
 )
 STOP_RUN: Final = Operation(
     id="stop_run",
@@ -239,15 +246,23 @@ OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
 
 ERROR_STATUS: Final = {
     "invalid_event_id": (400, "The event id is not one that this stream has sent."),
-    "unauthenticated": (401, "The caller is not known."),
+    "unauthenticated": (401, "The caller is not known, or not any more."),
+    "cross_site_request": (403, "A page of another origin has sent it."),
     "thread_not_found": (404, "No such thread, or not the caller's."),
     "run_not_found": (404, "The thread has no such run."),
+    "body_timeout": (408, "The body took too long to come."),
     "run_active": (409, "The thread is busy; `detail` names the active run."),
     "body_too_large": (413, "The body is too large."),
+    "uri_too_long": (414, "The query is too long."),
     "unsupported_media_type": (415, "The body must be `application/json`."),
     "invalid_request": (422, "The request is not valid; `detail` names fields and reasons."),
     "idempotency_mismatch": (422, "The Idempotency-Key was used for another message."),
     "too_many_runs": (429, "The caller has as many active runs as one may have; `Retry-After` says when to try again."),
+    "too_many_streams": (
+        429,
+        "The caller has as many open streams as one may have; `Retry-After` says when to try again.",
+    ),
+    "headers_too_large": (431, "The headers are too many, or too large."),
     "redis_unavailable": (503, "Redis cannot be reached now."),
     "postgres_unavailable": (503, "PostgreSQL cannot be reached now."),
     "shutting_down": (503, "The server is about to stop; ask again, another one answers."),

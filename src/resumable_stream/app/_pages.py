@@ -17,9 +17,18 @@ from ._errors import ApiError
 
 CONTENT_SECURITY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:;"
-    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types"
+    " 'none'"
 )
-"""What a bundled page may load: files of this server, and nothing inline."""
+"""What a bundled page may load: files of this server, nothing inline, and no text that becomes markup or a script."""
+
+_PAGE_HEADERS: Final = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": CONTENT_SECURITY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Referrer-Policy": "same-origin",
+}
 
 _TYPES: Final = {
     ".html": "text/html; charset=utf-8",
@@ -45,12 +54,7 @@ class Page:
 
     def response(self, request: Request) -> Response:
         """The file, or 304 when the browser has it."""
-        headers = {
-            "ETag": self.etag,
-            "Cache-Control": "no-cache",
-            "Content-Security-Policy": CONTENT_SECURITY,
-            "Referrer-Policy": "same-origin",
-        }
+        headers = {"ETag": self.etag} | _PAGE_HEADERS
         known = request.headers.get("if-none-match", "")
         if self.etag in [tag.strip().removeprefix("W/") for tag in known.split(",")]:
             return Response(status_code=304, headers=headers)

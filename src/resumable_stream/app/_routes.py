@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from resumable_stream import EventID
 from resumable_stream.agent import HistoryMessage, ToolUse
 from resumable_stream.runs import (
     ListedThread,
@@ -59,7 +60,8 @@ class ChatRoutes:
     async def send_message(self, call: Call[NoQuery, SendMessage]) -> ASGIApp:
         """Start a run, or find the one that a repeated request means."""
         headers = call.request.headers
-        if headers.get("last-event-id"):
+        if cursor := headers.get("last-event-id"):
+            EventID.parse(cursor)
             return _accepted(await self._manager.newest(call.owner, call.body.thread_id))
         if self._closing.is_set():
             raise ApiError(
@@ -128,8 +130,7 @@ def _json(model: BaseModel) -> Response:
 
 
 def _response(body: bytes) -> Response:
-    headers = {"Cache-Control": "no-store"}
-    return Response(body, headers=headers, media_type="application/json")
+    return Response(body, media_type="application/json")
 
 
 def _key(value: str | None) -> str | None:

@@ -24,7 +24,7 @@ from resumable_stream.runs import (
 )
 
 from ._agents import AgentPlan
-from ._limits import OwnerLimits
+from ._limits import OpenStreams, OwnerLimits
 from ._readiness import ReadinessProbe
 from ._routes import ChatRoutes
 from ._settings import Settings
@@ -114,7 +114,13 @@ async def open_services(settings: Settings, plan: AgentPlan, limits: OwnerLimits
         try:
             yield Services(
                 chat=ChatRoutes(manager=manager, threads=service, closing=closing),
-                stream=StreamRoute(settings=settings, finder=finder, consumer=consumer, closing=closing),
+                stream=StreamRoute(
+                    settings=settings,
+                    finder=finder,
+                    consumer=consumer,
+                    streams=OpenStreams(limits.open_streams),
+                    closing=closing,
+                ),
                 readiness=readiness,
                 closing=closing,
             )

@@ -128,6 +128,9 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         default=256 * 1024, ge=1024, le=64 * 1024**2, description="The largest request body, in bytes."
     )
+    body_timeout_seconds: float = Field(
+        default=30.0, ge=0.1, le=3600, description="Seconds that the body of a request may take to come."
+    )
     max_message_chars: int = Field(
         default=32_000, ge=1, le=10_000_000, description="The longest message, in characters."
     )
@@ -137,25 +140,43 @@ class Settings(BaseSettings):
         description="How many answers may be under way for one owner at once, over all processes. Unset: 20 where"
         " identify tells owners apart; without it everybody is one owner, and there is no limit.",
     )
+    max_streams_per_owner: int | None = Field(
+        default=None,
+        ge=1,
+        description="How many event streams of one process one owner may have open. Unset: 64 where identify tells"
+        " owners apart, and no limit without it.",
+    )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         description="Origins whose pages may call the API, separated by commas. Unset: only pages of the same origin.",
     )
     cors_credentials: bool = Field(default=False, description="Whether pages of those origins may send cookies.")
+    trusted_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Origins that are this app's own, separated by commas: needed behind a proxy that rewrites the"
+        " Host header, for browsers without Sec-Fetch-Site.",
+    )
 
     log_format: Literal["text", "json"] = Field(
         default="text",
         description="How the log of the command `resumable-stream` looks: text, or one JSON object a line.",
     )
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "trusted_origins", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("cors_origins")
+    @field_validator("trusted_origins")
+    @classmethod
+    def _named(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if "*" in value:
+            raise ValueError("name the origins: with * any page could act for whoever looks at it")
+        return value
+
+    @field_validator("cors_origins", "trusted_origins")
     @classmethod
     def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for origin in value:
