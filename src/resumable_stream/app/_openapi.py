@@ -20,6 +20,19 @@ Send a message, then follow the thread's stream. Each event has an id; a client 
 exactly what it missed. Errors have one form: `{"error": {"code", "message", "detail"}}`.
 """.strip()
 
+_EVENTS = """
+: ka
+retry: 1724
+id: 1795452603816-1
+event: chunk
+data: Hello
+
+id: 1795452603816-2
+event: system
+data: end
+
+""".lstrip()
+
 
 def build_document(*, server: str, version: str) -> dict[str, Any]:
     """Make the document.
@@ -96,19 +109,20 @@ def _query_parameters(operation: Operation[Any, Any]) -> list[dict[str, Any]]:
 
 
 def _header_parameter(header: Header) -> dict[str, Any]:
+    schema = {"type": "string"} | ({} if header.pattern is None else {"pattern": header.pattern})
     return {
         "name": header.name,
         "in": "header",
         "required": False,
         "description": header.description,
-        "schema": {"type": "string"},
+        "schema": schema,
     }
 
 
 def _responses(operation: Operation[Any, Any], schemas: _Schemas) -> dict[str, Any]:
     success: dict[str, Any] = {"description": operation.result_description}
     if operation.stream:
-        success["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
+        success["content"] = {"text/event-stream": {"example": _EVENTS}}
     elif operation.result is not None:
         result = schemas.of(operation.result, "serialization")
         success["content"] = {"application/json": {"schema": result}}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, Literal, TypeVar
 
 from ._schemas import (
+    EVENT_ID_PATTERN,
     Health,
     Message,
     MessageAccepted,
@@ -30,10 +31,15 @@ Method = Literal["GET", "POST", "PATCH", "DELETE"]
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A header that a request may have, or that a response has."""
+    """A header that a request may have, or that a response has.
+
+    Attributes:
+        pattern: what its value looks like, for the document.
+    """
 
     name: str
     description: str
+    pattern: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +74,14 @@ class Operation(Generic[QueryT, BodyT]):
     errors: tuple[str, ...] = ()
 
 
-LAST_EVENT_ID: Final = Header("Last-Event-ID", "The id of the last event that was received. What follows it is sent.")
+LAST_EVENT_ID: Final = Header(
+    "Last-Event-ID", "The id of the last event that was received. What follows it is sent.", EVENT_ID_PATTERN
+)
 IDEMPOTENCY_KEY: Final = Header(
     "Idempotency-Key",
     "Up to 200 visible ASCII characters, new for each message. The same key gets the same run, so a request"
     " whose answer was lost can be sent again.",
+    "^[!-~]{1,200}$",
 )
 
 STREAM_TEXT: Final = """

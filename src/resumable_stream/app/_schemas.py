@@ -7,8 +7,14 @@ from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic.config import JsonDict
 
 CHAT_NAME_LENGTH = 200
+EVENT_ID_PATTERN = "^((0|[1-9][0-9]{0,18})-(0|[1-9][0-9]{0,18}))?$"
+
+# For the document: no NUL, and something that is no white space, as `_plain_text` checks it.
+_BLANK = r"\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_PLAIN: JsonDict = {"pattern": rf"^[^\x00]*[^\x00{_BLANK}][^\x00]*$"}
 
 
 class Body(BaseModel):
@@ -42,7 +48,9 @@ def _plain_text(value: str) -> str:
 class SendMessage(Body):
     """A message for a thread."""
 
-    message: str = Field(description="What is said to the agent.", examples=["What is a lease?"])
+    message: str = Field(
+        description="What is said to the agent.", examples=["What is a lease?"], json_schema_extra=_PLAIN
+    )
     thread_id: UUID | None = Field(
         default=None,
         description="The thread that it belongs to. A new thread begins when it is left out, or not in use yet.",
@@ -83,7 +91,7 @@ class RunStopped(Body):
 class RenameThread(Body):
     """A new name for a thread."""
 
-    chat_name: str = Field(max_length=CHAT_NAME_LENGTH, examples=["Leases in Redis"])
+    chat_name: str = Field(max_length=CHAT_NAME_LENGTH, examples=["Leases in Redis"], json_schema_extra=_PLAIN)
 
     @field_validator("chat_name")
     @classmethod
@@ -184,6 +192,7 @@ class StreamQuery(Query):
     last_event_id: str | None = Field(
         default=None,
         description="Resume after this event, where the Last-Event-ID header cannot be set. The header wins.",
+        json_schema_extra={"pattern": EVENT_ID_PATTERN},
     )
     format: Literal["json"] | None = Field(
         default=None, description="``json``: each frame's data is a typed event as JSON."
