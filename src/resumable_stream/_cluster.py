@@ -26,6 +26,7 @@ from typing import Any, Final
 import anyio
 from redis.asyncio import RedisCluster
 
+from ._counts import Counts
 from ._errors import LogUnavailable
 from ._links import CommandLink, Listener, backoff
 from ._nodes import PASSING, Node, Place, client_of
@@ -50,7 +51,8 @@ MAP_TIMEOUT: Final = 1.0
 class Cluster:
     """Commands and sharded channels in a cluster. Its connections live until it is closed."""
 
-    def __init__(self, redis: RedisCluster, slots: SlotMap) -> None:
+    def __init__(self, redis: RedisCluster, slots: SlotMap, counts: Counts) -> None:
+        self.counts = counts
         self._redis = redis
         self._slots = slots
         self._nodes: dict[Address, Node] = {}

@@ -22,6 +22,7 @@ from ._buffer import Buffer, Entry, Group, Tail, entry
 from ._encoding import AppendEncoder
 from ._errors import LogUnavailable, StreamClosed, StreamError, StreamFenced, StreamLost
 from ._events import END, EventID, Status, StreamEvent, pack
+from ._flight import Flight, TimedFlight
 from ._links import backoff
 from ._log import Claim, Log
 from ._names import Names
@@ -40,29 +41,6 @@ _NO_END: Final = entry(b"", b"")
 """In the place of the terminal event of a stream that is let go; never written."""
 
 
-class _Flight:
-    """A group that has its ids and is under way. Takes the reply of the server in place of a future."""
-
-    __slots__ = ("_committer", "group", "started")
-
-    def __init__(self, committer: Committer, group: Group, started: float) -> None:
-        self._committer = committer
-        self.group = group
-        self.started = started
-
-    def done(self) -> bool:
-        """Whether nobody wants the reply any more."""
-        return self._committer.flight is not self
-
-    def set_result(self, reply: object, /) -> None:
-        """Take the reply."""
-        self._committer.on_reply(self, reply)
-
-    def set_exception(self, exception: Exception, /) -> None:
-        """There is no reply: the task will ask again."""
-        self._committer.on_doubt()
-
-
 class Committer:
     """Writes entries into one claimed stream, in order, and keeps its lease.
 
@@ -72,6 +50,11 @@ class Committer:
         last_id: the id of the last event that Redis has acknowledged; ``None`` before the first.
         text: holds back the end of a token that is not a whole character.
         flight: what is under way; the next group waits for it.
+        head: the sequence of the last event before the claim.
+        begun: when the stream was claimed, by the clock of `time.monotonic`.
+        appends: how many appends have written something.
+        size: what all that is written was reckoned to cost.
+        in_doubt: whether nobody knows how the append went that is under way.
     """
 
     def __init__(self, log: Log, names: Names, stream_id: str, claim: Claim, options: WriterOptions) -> None:
@@ -79,27 +62,31 @@ class Committer:
         self.status = Status.ACTIVE
         self.last_id: EventID | None = None
         self.text = TextJoiner()
-        self.flight: _Flight | None = None
+        self.flight: Flight | None = None
         self._log = log
         self._names = names
         self._options = options
         self._max_events = options.max_events or 0
         self._generation = claim.generation
+        self.head = claim.head
         self._next = claim.head + 1
+        self.appends = 0
+        self.size = 0
         self._encoder = AppendEncoder(names, claim.generation, self._max_events)
         self._buffer = Buffer(join=options.flush_interval > 0)
         self._turn = TURN
         self._tail = Tail()
         self._end: Entry | None = None
         self._dead = False
-        self._in_doubt = False
+        self.in_doubt = False
         self._awaited = False
         self._wake = asyncio.Event()
         self._progress = asyncio.Event()
         self._prompt = options.flush_interval == 0
         self._urgent = 1  # how many entries must not wait for others: the first token, what a flush waits for, the end
         self._gathering = False
-        self._renew_at = self._next_renewal(time.monotonic())
+        self.begun = time.monotonic()
+        self._renew_at = self._next_renewal(self.begun)
         self._task: asyncio.Task[None] | None = None
         self._interrupt: Callable[[], object] | None = None
         self._unsubscribe: Callable[[], None] | None = None
@@ -175,6 +162,7 @@ class Committer:
 
     def start(self) -> None:
         """Begin to commit, to renew the lease and to listen for a stop."""
+        self._log.counts.begin(self)
         self._unsubscribe = self._log.subscribe(self._names.control, self)
         with about(stream_id=self.stream_id):
             self._task = asyncio.create_task(self._commit_all(), name="resumable_stream writer")
@@ -215,6 +203,7 @@ class Committer:
 
     async def aclose(self) -> None:
         """Stop committing; what is not written stays unwritten, and who waits for it is told."""
+        self._log.counts.end(self)
         if self.error is None:
             self.error = StreamClosed(self.stream_id, "the stream is no longer written here")
         self._progress.set()
@@ -242,9 +231,9 @@ class Committer:
         """Send the next group on its way; an empty one renews the lease."""
         now = time.monotonic()
         group = self._buffer.take()
-        flight = self.flight = _Flight(self, group, now)
         if renew := now >= self._renew_at:
             self._renew_at = self._next_renewal(now)  # before the call: a stop may ask for another meanwhile
+        flight = self.flight = (TimedFlight if renew else Flight)(self, group, now)
         ends = self._ends(group)
         if (self._options.replicas and group.entries) or not self._log.launch(
             flight, self._names, self._encoder, self._next, group.entries, renew=renew, end=ends
@@ -254,7 +243,7 @@ class Committer:
     def _ends(self, group: Group) -> bool:
         return bool(group.entries) and group.entries[-1] is self._end
 
-    def on_reply(self, flight: _Flight, reply: object) -> None:
+    def on_reply(self, flight: Flight, reply: object) -> None:
         """An append was answered: go on with the next, or leave it to the task."""
         if (stop := self._log.launched(reply)) is None:
             self.on_doubt()
@@ -266,9 +255,14 @@ class Committer:
         elif self._awaited or self._buffer or self._end is not None:
             self._wake.set()
 
+    def on_sample(self, seconds: float) -> None:
+        """An append that renewed the lease was answered after so long."""
+        for observer in self._log.counts.observers:
+            observer.on_append(seconds)
+
     def on_doubt(self) -> None:
         """Nobody knows how the append went. The ids stay the same, so a repetition changes nothing."""
-        self._in_doubt = True
+        self.in_doubt = True
         self._wake.set()
 
     def _next_renewal(self, now: float) -> float:
@@ -280,6 +274,8 @@ class Committer:
         self._next += len(group.entries)
         if group.entries:
             self.last_id = EventID(self._generation, self._next - 1)
+            self.appends += 1
+            self.size += group.size
         self._buffer.acknowledge(group)
         self.flight = None
         self._progress.set()
@@ -290,7 +286,7 @@ class Committer:
         try:
             while self._end is None or self._buffer or self.flight is not None:
                 self._wake.clear()
-                if self.flight is not None and self._in_doubt:
+                if self.flight is not None and self.in_doubt:
                     await self._repeat(self.flight)
                 elif self.flight is not None:
                     self._awaited = True
@@ -339,9 +335,10 @@ class Committer:
             self._wake.clear()
         self._gathering = False
 
-    async def _repeat(self, flight: _Flight) -> None:
+    async def _repeat(self, flight: Flight) -> None:
         """Append until Redis has answered. Where a failover has lost the newest events, what is known goes in front."""
         group = flight.group
+        self._log.counts.repeats += 1
         attempt = 0
         mend: list[Entry] | None = None
         while True:
@@ -371,6 +368,7 @@ class Committer:
                 continue
             if appended.outcome == "behind":
                 mend = self._tail.after(appended.head)
+                self._log.counts.mended += len(mend)
                 lost = self._next - 1 - appended.head
                 logger.warning("stream %s: Redis has lost %d events, %d are known", self.stream_id, lost, len(mend))
                 continue
@@ -379,7 +377,7 @@ class Committer:
             raise StreamFenced(self.stream_id, "a newer claim holds the stream")
         if appended.outcome == "lost":
             raise StreamLost(self.stream_id, "the stream is gone from Redis")
-        self._in_doubt = False
+        self.in_doubt = False
         self._digest(stop=appended.stop)
         self._settle(flight.group)
 

@@ -12,6 +12,7 @@ from typing import Final, Self
 
 from redis.asyncio import Redis, RedisCluster
 
+from ._counts import Counts
 from ._errors import ConsumerClosed, StreamNotFound
 from ._events import EventID, Status, StreamEvent
 from ._hub import IDLE, Hub, Viewer
@@ -61,6 +62,11 @@ class StreamConsumer:
     def __init__(self, redis: Redis | RedisCluster) -> None:
         self._log = Log(redis)
         self._hub: Hub | None = None
+
+    @property
+    def counts(self) -> Counts:
+        """What was done so far, in numbers; `resumable_stream.telemetry` gives them names."""
+        return self._log.counts
 
     async def __aenter__(self) -> Self:
         if self._hub is not None:

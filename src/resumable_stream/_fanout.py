@@ -334,6 +334,7 @@ class Feed:
             raise StreamNotFound(self.stream_id, "there is no such stream")
         if not self._complete:
             self.final = StreamEvent(END, {"status": Status.LOST.value})
+            self._log.counts.vanished += self.viewers > 0
         self.vanished = True
         self.ready.set()
         return None

@@ -87,6 +87,7 @@ class Viewer:
         while not self._done:
             if self._reset or self._epoch != feed.epoch:
                 self._reset, self._epoch, self._position = False, feed.epoch, 0
+                self._hub.counts.resets += 1
                 return Notice(StreamEvent(RESET))
             sequence = self._position + 1
             segment = feed.window.find(sequence)
@@ -132,6 +133,7 @@ class Viewer:
         missed = segment.first - 1 - self._position
         self._position = segment.first - 1
         self._generation = segment.entries.generation
+        self._hub.counts.gap(missed)
         return Notice(StreamEvent(GAP, {"missed": missed}))
 
 
@@ -140,11 +142,26 @@ class Hub:
 
     def __init__(self, log: Log) -> None:
         self.bells = Bells()
+        self.counts = log.counts
+        self.counts.following.add(self)
         self._log = log
         self._feeds: dict[str, Feed] = {}
         self._lingering: dict[Feed, asyncio.TimerHandle] = {}
         self._retired: set[Feed] = set()
         self._closing: set[asyncio.Task[None]] = set()
+
+    @property
+    def feeds(self) -> int:
+        """How many streams are followed."""
+        return len(self._all())
+
+    @property
+    def viewers(self) -> int:
+        """How many viewers there are; those who are just coming count."""
+        return sum(feed.viewers for feed in self._all())
+
+    def _all(self) -> set[Feed]:
+        return {*self._feeds.values(), *self._lingering, *self._retired}
 
     async def attach(self, stream_id: str, after: EventID | None, wait: float = 0.0) -> Viewer:
         """Begin to watch a stream after a cursor, or from its first event.
@@ -176,6 +193,8 @@ class Hub:
             _raise_failure(feed)
             placed = after is None or await feed.places(after)
             _raise_failure(feed)
+            last = feed.peek.last if feed.peek is not None else None
+            self.counts.attach(after if placed else None, feed.head, last)
             return Viewer(self, feed, after, placed=placed)
         except BaseException:
             self.detach(feed)
@@ -232,7 +251,8 @@ class Hub:
         """Stop following everything; viewers that are still waiting get `ConsumerClosed`."""
         for timer in self._lingering.values():
             timer.cancel()
-        feeds = {*self._feeds.values(), *self._lingering, *self._retired}
+        feeds = self._all()
+        self.counts.following.discard(self)
         self._feeds.clear()
         self._lingering.clear()
         self._retired.clear()

@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 import anyio
 from redis.asyncio import Redis
 
+from ._counts import Counts
 from ._errors import LogUnavailable
 from ._eviction import look
 from ._outbox import Outbox
@@ -179,7 +180,7 @@ class CommandLink:
             raise LogUnavailable("Redis cannot be reached") from error
 
     async def _connect(self) -> None:
-        wire = Wire(self._on_reply, self._on_lost)
+        wire = Wire(self._on_reply, self._on_lost, self._companion.counts)
         try:
             await dial(self._redis, wire)
             self._wire, self._outbox = wire, Outbox(wire.transport)
@@ -267,7 +268,8 @@ class Listener(Protocol):
 class Subscriber:
     """Sharded channels on one connection. A lost connection is made again, without end."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, counts: Counts) -> None:
+        self.counts = counts
         self._redis = redis
         self._listeners: dict[bytes, list[Listener]] = {}
         self._transport: asyncio.Transport | None = None
@@ -316,7 +318,7 @@ class Subscriber:
         attempt = 0
         while True:
             lost = self._lost = asyncio.Event()
-            wire = Wire(self._on_reply, lambda _, lost=lost: lost.set())  # type: ignore[misc] # an event
+            wire = Wire(self._on_reply, lambda _, lost=lost: lost.set(), self.counts)  # type: ignore[misc] # an event
             try:
                 await dial(self._redis, wire, "3")  # where subscriptions and questions go together
             except LogUnavailable:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -20,6 +21,7 @@ from redis.asyncio import Redis, RedisCluster
 from . import _scripts
 from ._buffer import Entry
 from ._cluster import Cluster
+from ._counts import Counts
 from ._encoding import AppendEncoder, MessageParser, by_name, grouped
 from ._entries import Entries
 from ._errors import LogUnavailable, StreamExists, StreamNotFound
@@ -119,6 +121,7 @@ class Log:
 
     Attributes:
         messages: reads what a subscription hears.
+        counts: what was done.
     """
 
     def __init__(self, redis: Redis | RedisCluster) -> None:
@@ -128,6 +131,7 @@ class Log:
         if isinstance(redis, RedisCluster):
             self._slots = SlotMap(redis.nodes_manager.remap_host_port)
         self.messages = MessageParser()
+        self.counts = Counts(owner=weakref.ref(self))
         self._users = 0
         self._cluster: Cluster | None = None
         self._link: CommandLink
@@ -136,9 +140,9 @@ class Log:
     async def __aenter__(self) -> Self:
         if self._users == 0:
             if isinstance(self._redis, RedisCluster):
-                self._cluster = self._subscriber = Cluster(self._redis, self._slots)
+                self._cluster = self._subscriber = Cluster(self._redis, self._slots, self.counts)
             else:
-                self._subscriber = subscriber = Subscriber(self._redis)
+                self._subscriber = subscriber = Subscriber(self._redis, self.counts)
                 self._link = CommandLink(self._redis, subscriber)
         self._users += 1
         return self
@@ -266,7 +270,10 @@ class Log:
         """
         start = b"-" if after is None else b"(" + str(after).encode()
         reply = await self._call(names, pack(b"XRANGE", names.log, start, b"+", b"COUNT", b"%d" % count))
-        return grouped(reply)
+        page = grouped(reply)
+        self.counts.reads += 1
+        self.counts.events_read += sum(map(len, page))
+        return page
 
     async def holds(self, names: Names, event_id: EventID) -> bool:
         """Whether the log has the very entry."""
@@ -306,6 +313,7 @@ class Log:
             _milliseconds(RETENTION),
             terminal,
         )
+        self.counts.buried += reply[0] == b"buried"
         return int(reply[1]) / 1000 if reply[0] == b"live" else None
 
     async def release(self, names: Names, generation: int) -> None:
@@ -314,7 +322,9 @@ class Log:
 
     async def cancel(self, names: Names) -> bool:
         """Ask the producer to stop, durably. Returns whether there was something to stop."""
-        return bool(await self._run(_scripts.CANCEL, names, names.control) == b"asked")
+        asked = bool(await self._run(_scripts.CANCEL, names, names.control) == b"asked")
+        self.counts.stops += asked
+        return asked
 
     async def delete(self, names: Names) -> bool:
         """Remove a stream; its producer and readers are told. Returns whether there was one."""

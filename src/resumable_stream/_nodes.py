@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 from redis.asyncio import ConnectionPool, Redis, RedisCluster
 from redis.crc import key_slot
 
+from ._counts import Counts
 from ._links import CommandLink, Listener, Subscriber
 from ._slots import Address
 from ._wire import ServerError
@@ -24,6 +25,8 @@ _OF_THE_CLIENT: Final = ("max_connections", "response_callbacks", "event_dispatc
 
 class Board(Protocol):
     """Who is told what a server does not do any more."""
+
+    counts: Counts
 
     def refused(self, channel: bytes, node: Node, error: str) -> None:
         """A server does not take a subscription."""
@@ -103,7 +106,7 @@ class NodeSubscriber(Subscriber):
     """The channels of one server of a cluster. What it does not serve any more is given back to the cluster."""
 
     def __init__(self, redis: Redis, board: Board, node: Node) -> None:
-        super().__init__(redis)
+        super().__init__(redis, board.counts)
         self._board = board
         self._node = node
         # What was asked for, in order, and not answered yet: an error does not say what it answers.

@@ -13,6 +13,7 @@ import anyio
 from redis.asyncio import Redis, RedisCluster
 
 from ._committer import Committer
+from ._counts import Counts
 from ._ending import conclude, to_the_end
 from ._errors import LogUnavailable, StreamError, StreamExists
 from ._events import EventID, Status, StreamEvent
@@ -101,6 +102,11 @@ class StreamProducer:
             replicas=replicas,
             takeover=takeover,
         )
+
+    @property
+    def counts(self) -> Counts:
+        """What was done so far, in numbers; `resumable_stream.telemetry` gives them names."""
+        return self._log.counts
 
     async def __aenter__(self) -> Self:
         await self._log.__aenter__()

@@ -20,6 +20,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
+from ._counts import Counts
 from ._errors import LogUnavailable
 from ._primary import in_a_task, is_replica
 
@@ -58,10 +59,14 @@ class Receiver(Protocol):
 class Wire(asyncio.Protocol):
     """What the socket of one connection calls: replies go to one function, the end to another."""
 
-    def __init__(self, on_reply: Callable[[Any], None], on_lost: Callable[[BaseException | None], None]) -> None:
+    def __init__(
+        self, on_reply: Callable[[Any], None], on_lost: Callable[[BaseException | None], None], counts: Counts
+    ) -> None:
         self._reader = hiredis.Reader(replyError=ServerError, notEnoughData=_NOTHING)
         self._on_reply = on_reply
         self._on_lost = on_lost
+        self._counts = counts
+        self._connected = False
         self.heard = 0.0
         """When something came last, in loop time."""
         self.address = ("", 0)
@@ -80,7 +85,17 @@ class Wire(asyncio.Protocol):
         except hiredis.HiredisError:  # a garbled reply: nothing after it can be trusted
             self.transport.abort()
 
+    def on_dial(self) -> None:
+        """Somebody tries to connect."""
+        self._counts.dials += 1
+
+    def on_connected(self) -> None:
+        """The connection is made."""
+        self._connected = True
+        self._counts.connected += 1
+
     def connection_lost(self, exc: BaseException | None) -> None:
+        self._counts.disconnected += self._connected
         self._on_lost(exc)
 
 
@@ -105,6 +120,7 @@ async def dial(redis: Redis, wire: Wire, *hello: str) -> None:
     Raises:
         LogUnavailable: when there is no connection after `CONNECT_TIMEOUT` seconds, or it leads to a replica.
     """
+    wire.on_dial()
     connection = _connection_of(redis)
     try:
         with anyio.fail_after(CONNECT_TIMEOUT):
@@ -127,6 +143,7 @@ async def dial(redis: Redis, wire: Wire, *hello: str) -> None:
         if wire.transport.is_closing() or reader.at_eof():  # its end may have been told to the protocol before
             wire.transport.abort()
             raise ConnectionResetError("the server closed the connection")
+        wire.on_connected()
     except BaseException as exc:
         with anyio.CancelScope(shield=True), contextlib.suppress(RedisError, OSError):
             await connection.disconnect(nowait=True)

@@ -19,7 +19,18 @@ import resumable_stream
 PACKAGE = Path(resumable_stream.__file__).parent
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 
-RANKS = {"core": 0, "testing": 1, "embedded": 1, "agent": 1, "starlette": 1, "runs": 2, "demo": 2, "app": 3, "cli": 4}
+RANKS = {
+    "core": 0,
+    "testing": 1,
+    "embedded": 1,
+    "agent": 1,
+    "starlette": 1,
+    "telemetry": 1,
+    "runs": 2,
+    "demo": 2,
+    "app": 3,
+    "cli": 4,
+}
 """A room may import from rooms of a lower rank only."""
 
 CORE_NEEDS = {"anyio", "hiredis", "redis", "resumable_stream"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import httpx
@@ -56,3 +57,11 @@ async def read(client: httpx.AsyncClient, path: str, *, cursor: str | None = Non
     headers = {"Last-Event-ID": cursor} if cursor is not None else {}
     async with aconnect_sse(client, "GET", path, headers=headers) as source:
         return [event async for event in source.aiter_sse()]
+
+
+async def test_what_was_done_is_printed_by_opentelemetry(redis: Redis, valkey_url: str) -> None:
+    output = await run(sys.executable, "-W", "error", "examples/telemetry.py", env={"REDIS_URL": valkey_url})
+    (scope,) = json.loads(output)["resource_metrics"][0]["scope_metrics"]
+    points = {metric["name"]: metric["data"]["data_points"] for metric in scope["metrics"]}
+    assert points["resumable_stream.producer.events"][0]["value"] == 5
+    assert points["resumable_stream.consumer.replayed_events"][0]["value"] == 5

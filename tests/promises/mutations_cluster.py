@@ -22,8 +22,8 @@ CLUSTER_MUTATIONS: Final = (
         f"{BASIC}test_a_bare_producer_remembers_the_map_and_keeps_no_connection",
         "the map that outlives connections",
         "_log.py",
-        "Cluster(self._redis, self._slots)",
-        "Cluster(self._redis, SlotMap(self._redis.nodes_manager.remap_host_port))",
+        "Cluster(self._redis, self._slots, self.counts)",
+        "Cluster(self._redis, SlotMap(self._redis.nodes_manager.remap_host_port), self.counts)",
     ),
     Mutation(
         f"{BASIC}test_a_client_with_any_settings_works",

@@ -1,0 +1,61 @@
+"""OpenTelemetry is optional: everything works without it, and what needs it says so."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from redis import Redis
+
+WITHOUT = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "opentelemetry":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Refuse())
+"""
+
+CORE = """
+import asyncio
+from redis.asyncio import Redis
+from resumable_stream import StreamConsumer, StreamProducer
+
+async def tokens():
+    yield "a"
+    yield "b"
+
+async def main():
+    async with Redis.from_url(sys.argv[1]) as redis:
+        await StreamProducer(redis).run("s", tokens())
+        async with StreamConsumer(redis) as consumer:
+            print("".join([event.data async for event in consumer.events("s") if event.type == "text"]))
+
+asyncio.run(main())
+assert not [name for name in sys.modules if name.startswith("opentelemetry")]
+try:
+    import resumable_stream.telemetry
+except ModuleNotFoundError as error:
+    print(error)
+"""
+
+
+def python(program: str, *arguments: str) -> str:
+    """What a program prints, in an interpreter of its own where OpenTelemetry cannot be imported."""
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", WITHOUT + program, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_the_core_works_without_it_and_the_room_names_the_extra(valkey_url: str, empty_redis: Redis) -> None:
+    said = python(CORE, valkey_url).splitlines()
+    assert said[0] == "ab"
+    assert "pip install 'resumable-stream-redis[telemetry]'" in said[1]
