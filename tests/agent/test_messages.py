@@ -152,14 +152,25 @@ def test_what_was_said_is_saved_once() -> None:
     assert unsaved(saved[2:], "One. Two. Thr") == "One. Two. Thr"
     assert unsaved(saved, "One. Tw") == "", "the thread is ahead of the stream"
 
-    *_, last = stopped(saved, "One. Two. Thr", "p")
+    asked: list[AnyMessage] = [AIMessage("One. ", id="before"), HumanMessage("?", id="h")]
+    *_, last = stopped([*asked, *saved], 1, "One. Two. Thr", "p")
     assert (last.id, last.content, last.response_metadata) == ("p", "Thr", {"stopped": True})
 
-    marked = stopped(saved, "One. Two. ", "p")
-    assert [one.response_metadata for one in marked] == [{}, {}, {"stopped": True}]
-    assert stopped(marked, "One. Two. ", "p") == marked
+    marked = stopped([*asked, *saved], 1, "One. Two. ", "p")
+    assert [one.response_metadata for one in marked] == [{}, {}, {}, {}, {"stopped": True}]
+    assert stopped(marked, 1, "One. Two. ", "p") == marked
     assert saved[-1].response_metadata == {}, "the given message is left alone"
-    assert stopped([], " ", "p") == []
+    assert stopped(asked, 1, " ", "p") == asked
+
+
+def test_a_turn_with_answers_that_was_stopped_marks_the_message_that_asked() -> None:
+    asking = call("a", "b", content="May I?", id="m")
+    done = ToolMessage("ok", tool_call_id="b", id="r")
+
+    first, cancelled, result = stopped([HumanMessage("?", id="h"), asking, done], 1, "", "p")[1:]
+
+    assert (first.id, first.response_metadata) == ("m", {"stopped": True})
+    assert (result, cancelled.id) == (done, "cancelled-m-a") or (cancelled, result.id) == (done, "cancelled-m-a")
 
 
 def test_anything_becomes_json() -> None:

@@ -41,7 +41,7 @@ async def test_a_run_that_waits_for_a_person_says_so_and_stays_as_it_is(wire: Pr
     before = await agent.history(turn.thread_id)
     await agent.keep_partial(turn, "")
     assert await agent.history(turn.thread_id) == before
-    assert [use.status for use in before[-1].tool_calls] == ["running"]
+    assert [use.status for use in before[-1].tool_calls] == ["waiting"]
 
     # Writing on instead of deciding is a decision against it.
     assert text(await answer(agent, new_turn("never mind", turn.thread_id))) == "Fine."

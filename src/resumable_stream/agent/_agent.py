@@ -31,7 +31,7 @@ from ._pump import RunTasks, pumped
 from ._repair import change, mend, stopped
 from ._start import OVER, Start, answered, continued, index_of, messages_of
 from ._title import title_for
-from ._translate import Translator, answering_nodes
+from ._translate import Translator, answering_nodes, question_of
 
 logger = get_logger(__name__)
 
@@ -177,7 +177,7 @@ class LangGraphAgent:
         if "\0" in thread_id:  # Postgres cannot hold it, so no thread has it
             return []
         snapshot = await self._bound().aget_state(self._config(thread_id))
-        return history_of(messages_of(snapshot))
+        return history_of(messages_of(snapshot), [question_of(one) for one in snapshot.interrupts])
 
     async def keep_partial(self, turn: Turn, text: str) -> None:
         """Save what a stopped or dead run had said: see `Agent.keep_partial`.
@@ -191,15 +191,15 @@ class LangGraphAgent:
         unfinished = bool(snapshot.tasks)
         snapshot = await _cleared(graph, config, snapshot)
         messages = messages_of(snapshot)
-        asked = index_of(messages, turn.message_id)
-        if asked is None:
-            before, after = [*messages, _question(turn)], []
-        else:
-            before, after = messages[: asked + 1], messages[asked + 1 :]
-            if not unfinished and mend(after) == after:
-                return  # it was complete, or this has been done before
-        kept = stopped(after, whole_characters(text), f"stopped-{turn.run_id}")
-        await _write(graph, config, messages, [*mend(before), *kept])
+        place, now = index_of(messages, turn.message_id), messages
+        if place is None:
+            now = [*messages, _question(turn)] if turn.answers is None else messages
+            place = len(now) - 1
+        elif not unfinished and mend(messages) == messages:
+            return  # it was complete, or this has been done before
+        if now:
+            kept = stopped(now, place, whole_characters(text), f"stopped-{turn.run_id}")
+            await _write(graph, config, messages, kept)
 
     async def title(self, message: str) -> str | None:
         """A short title for a thread that begins with this message; ``None`` when there is none to be had."""

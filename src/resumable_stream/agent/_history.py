@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall, ToolMessage
 
@@ -16,8 +16,13 @@ RUN: Final = "run_id"
 """Set in the ``response_metadata`` of a question: the run that answers it."""
 
 
-def history_of(messages: Sequence[AnyMessage]) -> list[HistoryMessage]:
-    """Normalise: people's messages and the agent's, tool results with their calls, nothing else."""
+def history_of(messages: Sequence[AnyMessage], questions: Sequence[Mapping[str, Any]] = ()) -> list[HistoryMessage]:
+    """Normalise: people's messages and the agent's, tool results with their calls, nothing else.
+
+    Args:
+        messages: of a thread.
+        questions: what it waits for.
+    """
     results = _results(messages)
     history = []
     run_id: str | None = None
@@ -39,6 +44,10 @@ def history_of(messages: Sequence[AnyMessage]) -> list[HistoryMessage]:
                     reasoning=reasoning_of(message),
                 )
             )
+    if history and questions:
+        last = history[-1]
+        uses = [replace(use, status="waiting") if use.status == "running" else use for use in last.tool_calls]
+        history[-1] = replace(last, interrupts=tuple(questions), tool_calls=tuple(uses))
     return history
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from .._events import StreamEvent
 
-ToolStatus = Literal["running", "success", "error", "cancelled"]
+ToolStatus = Literal["running", "waiting", "success", "error", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +66,8 @@ class ToolUse:
 
     Attributes:
         id: the call's id, the same as in the events ``tool_call`` and ``tool_result``.
-        result: what the tool returned, or what went wrong; ``None`` while the status is ``running``.
-        status: ``cancelled`` when the run ended before the tool did.
+        result: what the tool returned, or what went wrong; ``None`` while the status is ``running`` or ``waiting``.
+        status: ``waiting`` while the thread waits for a person, ``cancelled`` when the run ended before the tool did.
     """
 
     id: str
@@ -86,6 +86,8 @@ class HistoryMessage:
         run_id: the run that the message belongs to, where it is known.
         stopped: the answer ends here because its run was stopped or died.
         reasoning: what the model thought before it answered, where the provider tells.
+        interrupts: on the last message of a thread that waits for a person: what it asks, each with ``id`` and
+            ``value`` as in the event ``interrupted``.
     """
 
     type: Literal["human", "ai"]
@@ -95,6 +97,7 @@ class HistoryMessage:
     stopped: bool = False
     tool_calls: tuple[ToolUse, ...] = ()
     reasoning: str = ""
+    interrupts: tuple[Mapping[str, Any], ...] = ()
 
 
 @runtime_checkable
@@ -126,11 +129,12 @@ class Agent(Protocol):
     async def keep_partial(self, turn: Turn, text: str) -> None:
         """Save what a stopped or dead run had said, so that the history shows it and the next turn works.
 
-        Doing it again changes nothing, and neither does doing it after a run that was complete.
+        Doing it again changes nothing, and neither does doing it after a run that was complete, or for a thread that
+        waits for a person.
 
         Args:
             turn: the turn that was being answered.
-            text: all ``text`` events of the run, joined.
+            text: all ``text`` events of the run that readers have, joined.
         """
         ...
 

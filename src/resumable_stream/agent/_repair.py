@@ -81,20 +81,22 @@ def change(old: Sequence[AnyMessage], new: Sequence[AnyMessage]) -> list[BaseMes
     return [RemoveMessage(REMOVE_ALL_MESSAGES), *new]
 
 
-def stopped(messages: Sequence[AnyMessage], text: str, message_id: str) -> list[AnyMessage]:
-    """The messages of a turn after it was stopped: mended, with what was said, and marked.
+def stopped(messages: Sequence[AnyMessage], place: int, text: str, message_id: str) -> list[AnyMessage]:
+    """The messages after a turn was stopped: mended, with what was said, and marked.
 
     Args:
-        messages: what follows the turn's question.
+        messages: all of the thread.
+        place: where the turn's question is; for a turn with answers, the last message before it.
         text: all that the run said.
         message_id: the id for a message with the part that is not among the messages.
     """
     mended = mend(messages)
-    rest = unsaved(messages, text)
+    rest = unsaved(messages[place + 1 :], text)
     mark = {STOPPED: True}
     if rest.strip():  # Anthropic takes no message of blanks
         return [*mended, AIMessage(rest, id=message_id, response_metadata=mark)]
-    for index in range(len(mended) - 1, -1, -1):
+    first = next(index for index, one in enumerate(mended) if one is messages[place])
+    for index in range(len(mended) - 1, first - 1, -1):
         last = mended[index]
         if isinstance(last, AIMessage):
             if not last.response_metadata.get(STOPPED):

@@ -30,6 +30,7 @@ from ._schemas import (
     MessageAccepted,
     NoBody,
     NoQuery,
+    Question,
     RenameThread,
     RunStopped,
     SendMessage,
@@ -161,6 +162,7 @@ def _message(message: HistoryMessage) -> Message:
         stopped=True if message.stopped else None,
         tool_calls=tuple(_tool_call(use) for use in message.tool_calls) or None,
         reasoning=message.reasoning or None,
+        interrupts=tuple(Question(id=one["id"], value=one["value"]) for one in message.interrupts) or None,
     )
 
 

@@ -106,7 +106,16 @@ class ToolCall(Body):
     name: str
     args: dict[str, Any]
     result: str | None = Field(default=None, description="Left out while there is none.")
-    status: Literal["running", "success", "error", "cancelled"]
+    status: Literal["running", "waiting", "success", "error", "cancelled"] = Field(
+        description="`waiting`: for a person's answer, see `interrupts`."
+    )
+
+
+class Question(Body):
+    """What a thread waits for a person to say."""
+
+    id: str = Field(description="Names the question in the answers of `POST /v1/chat/resume`.")
+    value: Any = Field(description="Whatever the agent asks with, as JSON.")
 
 
 class Message(Body):
@@ -121,6 +130,9 @@ class Message(Body):
     )
     tool_calls: tuple[ToolCall, ...] | None = None
     reasoning: str | None = None
+    interrupts: tuple[Question, ...] | None = Field(
+        default=None, description="On the last message of a thread that waits for a person: what it asks."
+    )
 
 
 class ThreadSummary(Body):

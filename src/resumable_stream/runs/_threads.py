@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
@@ -151,11 +151,14 @@ class ThreadService:
 
 
 def _until(messages: Sequence[HistoryMessage], run: Run) -> list[HistoryMessage]:
-    """The messages up to the one that the run answers, which is added when the agent does not have it yet."""
+    """The messages up to the one that the run answers, which is added when the agent does not have it yet.
+
+    What a person was asked is left out: the run has the answers, or will ask again.
+    """
     until: list[HistoryMessage] = []
     for message in messages:
         if message.id == run.message_id:
-            return [*until, message]
+            return [*until, replace(message, interrupts=())]
         until.append(message)
     asked = HistoryMessage(type="human", content=run.message, id=run.message_id, run_id=str(run.id))
     return [*until, asked]
