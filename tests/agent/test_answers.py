@@ -205,6 +205,52 @@ async def test_a_stop_before_an_answer_has_had_any_effect_leaves_the_question(po
     assert before[-1].interrupts
 
 
+async def test_an_answer_that_cannot_be_used_fails_its_run_and_the_next_one_counts(
+    wire: ProviderWire, pool: Pool
+) -> None:
+    agent = careful(wire, pool)
+    wire.script(Reply(calls=[LOOK]), Reply(text=["An animal."]))
+    turn = new_turn()
+    await answer(agent, turn)
+    before = await agent.history(turn.thread_id)
+    nonsense: tuple[Any, ...] = ("x", {"decisions": []}, {"decisions": [{"type": "explode"}]})
+    for bad in nonsense:
+        wrong = await waiting_for(agent, turn, same=bad)
+        _, failure = await fail(agent, wrong)
+        assert failure.code == "agent_error"
+        await agent.keep_partial(wrong, "")
+        assert await agent.history(turn.thread_id) == before
+
+    events = await answer(agent, await waiting_for(agent, turn, same=APPROVE))
+
+    assert text(events) == "An animal."
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["graph", "subgraph"])
+async def test_an_answer_that_was_stopped_is_forgotten_and_the_one_before_it_is_not(pool: Pool, inside: bool) -> None:
+    reached, gate = asyncio.Event(), asyncio.Event()
+
+    async def ask(state: MessagesState) -> dict[str, Any]:
+        answers = f"{interrupt('one?')} {interrupt('two?')}"
+        reached.set()
+        await gate.wait()
+        return {"messages": [AIMessage(answers)]}
+
+    builder = StateGraph(MessagesState).add_node("ask", ask).add_edge(START, "ask")
+    outer = StateGraph(MessagesState).add_node("outer", builder.compile()).add_edge(START, "outer")
+    agent, turn = LangGraphAgent((outer if inside else builder).compile(), pool), new_turn()
+    await answer(agent, turn)
+    await answer(agent, await waiting_for(agent, turn, same="1"))
+    stopped = await waiting_for(agent, turn, same="stopped")
+    await stop_when(reached.is_set, agent.stream(stopped), [])
+    await agent.keep_partial(stopped, "")
+    gate.set()
+
+    await answer(agent, await waiting_for(agent, turn, same="2"))
+
+    assert [message.content for message in await agent.history(turn.thread_id)] == ["hello", "1 2"]
+
+
 @pytest.mark.parametrize("when", ["stuck", "text"])
 async def test_a_run_with_answers_that_was_killed_goes_on_with_them(
     wire: ProviderWire, pool: Pool, threads_url: str, when: str

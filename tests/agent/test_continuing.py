@@ -221,12 +221,17 @@ async def test_what_belongs_to_a_checkpoint_that_is_not_saved_yet_is_not_safe(po
         place = {"thread_id": thread, "checkpoint_ns": namespace, "checkpoint_id": checkpoint_id}
         return {"configurable": place}
 
-    await saver.aput(config("sub:1"), inner, {"parents": {"": outer["id"]}}, {})
-    await saver.aput_writes(config("sub:1", inner["id"]), [("messages", "x")], "task")
-    waiting = asyncio.create_task(saver.durable())
-    await asyncio.sleep(0)
-    assert not waiting.done()
+    async def waits() -> asyncio.Task[None]:
+        waiting = asyncio.create_task(saver.durable())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        return waiting
 
+    await saver.aput_writes(config("sub:1", inner["id"]), [("messages", "x")], "task")
+    waiting = await waits()
+    await saver.aput(config("sub:1"), inner, {"parents": {"": outer["id"]}}, {})
+    await asyncio.wait_for(waiting, WAIT)
+    waiting = await waits()
     await saver.aput(config(""), outer, {}, {})
     await asyncio.wait_for(waiting, WAIT)
 

@@ -22,6 +22,7 @@ from langgraph.types import StateSnapshot, StateUpdate
 from .._errors import StreamFailure, StreamHandOver
 from .._events import StreamEvent
 from ..logs import get_logger
+from ._answers import take_back
 from ._checkpoint import Pool, checkpoint_saver, durable, settling
 from ._content import whole_characters
 from ._failures import describe, failure_of
@@ -216,7 +217,11 @@ class LangGraphAgent:
 
     async def _start(self, graph: Graph, turn: Turn) -> Start:
         config = self._config(turn.thread_id)
-        snapshot = await graph.aget_state(config, subgraphs=any(len(path) > 1 for path in self._answering))
+        inside = turn.answers is not None or any(len(path) > 1 for path in self._answering)
+        snapshot = await graph.aget_state(config, subgraphs=inside)
+        if turn.answers is not None:
+            saver = cast("BaseCheckpointSaver[Any]", graph.checkpointer)
+            await take_back(saver, snapshot, turn.answers)
         if turn.told is not None:
             restarted = await self._has_changed(graph, config)
             if restarted:
