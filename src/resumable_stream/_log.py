@@ -82,6 +82,7 @@ class Peek:
         last: the last event's id; ``None`` when the log is empty.
         end: the terminal event, when there is one.
         stop: whether somebody asked the stream to stop.
+        abandoned: whether it has no producer: the lease ran out a while ago, was given back, or was never taken.
     """
 
     generation: int
@@ -91,6 +92,7 @@ class Peek:
     last: EventID | None
     end: StreamEvent | None
     stop: bool
+    abandoned: bool = False
 
     @property
     def origin(self) -> int:
@@ -285,7 +287,7 @@ class Log:
         reply = await self._run(_scripts.PEEK, names)
         if reply is None:
             return None
-        generation, starts, left, exists, last_id, field, value, stop = reply
+        generation, starts, left, exists, last_id, field, value, stop, abandoned = reply
         last = EventID.parse(last_id)
         known = last if last.sequence > 0 else None
         return Peek(
@@ -296,15 +298,18 @@ class Log:
             last=known,
             end=unpack(field, value, last) if field == b"end/json" else None,
             stop=bool(stop),
+            abandoned=abandoned == 1,
         )
 
-    async def bury(self, names: Names) -> float | None:
-        """End a stream as ``lost`` when its lease has run out, and has still `GRACE` seconds (or its takeover) later.
+    async def bury(self, names: Names, status: Status = Status.LOST, *, at_once: bool = False) -> float | None:
+        """End a stream without its producer, when its lease has run out and has still `GRACE` seconds later.
+
+        One that may be taken over waits for that, unless ``at_once``.
 
         Returns:
             Seconds after which to ask again; ``None`` when the stream has an end, or no log.
         """
-        terminal = json.dumps({"status": Status.LOST.value}, separators=(",", ":")).encode()
+        terminal = json.dumps({"status": status.value}, separators=(",", ":")).encode()
         reply = await self._run(
             _scripts.BURY,
             names,
@@ -312,6 +317,7 @@ class Log:
             _milliseconds(GRACE),
             _milliseconds(RETENTION),
             terminal,
+            b"%d" % at_once,
         )
         self.counts.buried += reply[0] == b"buried"
         return int(reply[1]) / 1000 if reply[0] == b"live" else None

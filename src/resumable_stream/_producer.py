@@ -183,7 +183,9 @@ class StreamProducer:
             raise TypeError("a source is an async iterable, such as what an async generator function returns")
         async with contextlib.AsyncExitStack() as stack:
             try:
-                committer = await stack.enter_async_context(self._claimed(stream_id, existing=existing or None))
+                committer = await stack.enter_async_context(
+                    self._claimed(stream_id, existing=existing or None, abandoned_as=cancelled_as)
+                )
             except BaseException as exc:
                 await _close(source)
                 if attach and isinstance(exc, StreamExists):
@@ -239,6 +241,21 @@ class StreamProducer:
         async with self._log as log:
             return await log.cancel(names)
 
+    async def end(self, stream_id: str, status: Status) -> bool:
+        """End a stream that has no producer and waits for one, as ``cancelled`` or ``lost``.
+
+        Returns:
+            Whether it is ended: ``False`` when it has a producer, or may still have one.
+
+        Raises:
+            LogUnavailable: Redis cannot be reached.
+        """
+        if not status.ended:
+            raise ValueError("a stream ends with a status other than active")
+        names = Names.of(stream_id)
+        async with self._log as log:
+            return await log.bury(names, status, at_once=True) is None
+
     async def delete(self, stream_id: str) -> bool:
         """Remove a stream at once. Its readers get an end ``lost``.
 
@@ -256,7 +273,9 @@ class StreamProducer:
             return await log.delete(names)
 
     @contextlib.asynccontextmanager
-    async def _claimed(self, stream_id: str, *, existing: bool | None = None) -> AsyncIterator[Committer]:
+    async def _claimed(
+        self, stream_id: str, *, existing: bool | None = None, abandoned_as: Status = Status.CANCELLED
+    ) -> AsyncIterator[Committer]:
         names = Names.of(stream_id)
         options = self._options
         async with self._log as log:
@@ -273,7 +292,7 @@ class StreamProducer:
             try:
                 claim = await asyncio.shield(claiming)
             except asyncio.CancelledError:
-                await to_the_end(self._abandon(log, names, stream_id, claiming))
+                await to_the_end(self._abandon(log, names, stream_id, claiming, abandoned_as))
                 raise
             committer = Committer(log, names, stream_id, claim, options)
             committer.start()
@@ -283,7 +302,9 @@ class StreamProducer:
                 with anyio.CancelScope(shield=True):
                     await committer.aclose()
 
-    async def _abandon(self, log: Log, names: Names, stream_id: str, claiming: asyncio.Task[Claim]) -> None:
+    async def _abandon(
+        self, log: Log, names: Names, stream_id: str, claiming: asyncio.Task[Claim], status: Status
+    ) -> None:
         """End a stream whose claim was cancelled while it was under way: nobody would write it."""
         try:
             claim = await claiming
@@ -292,7 +313,7 @@ class StreamProducer:
         committer = Committer(log, names, stream_id, claim, self._options)
         committer.start()
         try:
-            await committer.finish(Status.CANCELLED, {})
+            await committer.finish(status, {})
         except (StreamError, LogUnavailable) as error:
             logger.warning("stream %s: its end was not written: %s", stream_id, error, extra={"stream_id": stream_id})
         finally:

@@ -11,7 +11,7 @@ instead, where a cluster moves their slot (see `_cluster`). The state's fields:
     w   how long a stream whose lease ran out waits for another producer, in ms
     s   "1" when somebody asked the stream to stop
     o   a token of the newest claim, so that a claim whose reply was lost can be repeated
-    b   when a stream whose lease ran out may be buried, in ms; unset while the producer is alive
+    b   from when on a stream whose lease ran out counts as abandoned, in ms; unset while the producer is alive
 
 An append checks, writes and publishes in one step. Plain pipelined commands would need one round trip no more, but a
 producer that has been fenced would still publish what its log refused.
@@ -104,7 +104,7 @@ else
 end
 redis.call('HSET', state, 'g', int(gen), 'gs', gens, 'l', int(t + lease), 'ld', int(lease), 't', int(retention),
   'o', ARGV[4], 'w', int(wait))
-redis.call('HDEL', state, 'b')
+if lease > 0 then redis.call('HDEL', state, 'b') else redis.call('HSET', state, 'b', int(t)) end
 redis.call('PEXPIRE', state, retention + lease + wait)
 redis.call('PEXPIRE', log, retention + lease + wait)
 redis.call('SPUBLISH', channel, '!')
@@ -163,22 +163,27 @@ return {'ok', st[2] or ''}
 """)
 
 # ARGV: none. Returns false when there is nothing, else
-# {generation, generations, lease left in ms (-1: none), log there (0/1), last id, last field, last value when it ends}.
+# {generation, generations, lease left in ms (-1: none), log there (0/1), last id, last field, last value when it ends,
+# stop flag, abandoned (0/1)}.
 PEEK: Final = _script("""
-local st = redis.call('HMGET', state, 'g', 'gs', 'l', 's')
+local st = redis.call('HMGET', state, 'g', 'gs', 'l', 's', 'b')
 local there = redis.call('EXISTS', log)
 if not st[1] and there == 0 then return false end
 local g, s, kind, value = last()
 local left = -1
-if st[3] then left = math.max(0, tonumber(st[3]) - now()) end
+local t = now()
+if st[3] then left = math.max(0, tonumber(st[3]) - t) end
+local abandoned = left == 0 and st[5] and tonumber(st[5]) <= t and 1 or 0
 if kind ~= 'end/json' then value = '' end
-return {st[1] or '', st[2] or '', int(left), int(there), int(g) .. '-' .. int(s), kind or '', value or '', st[4] or ''}
+return {st[1] or '', st[2] or '', int(left), int(there), int(g) .. '-' .. int(s), kind or '', value or '', st[4] or '',
+  abandoned}
 """)
 
-# ARGV: channel, grace ms, retention ms for a log without state, terminal value.
+# ARGV: channel, grace ms, retention ms for a log without state, terminal value, at once (0/1).
 # Returns {'gone'} | {'ended'} | {'live', ms to wait before asking again} | {'buried'}.
 # The first who finds a lease run out only sets a date, and a renewal strikes it: after an outage of Redis itself, a
-# producer that is alive gets its chance to say so. A stream that may be taken over waits for that first.
+# producer that is alive gets its chance to say so. After that date the stream is abandoned: it is buried at once, or
+# when it has waited long enough for another producer.
 BURY: Final = _script("""
 if redis.call('EXISTS', log) == 0 then return {'gone'} end
 local lg, head, kind = last()
@@ -189,11 +194,12 @@ if st[1] then
   local left = tonumber(st[2]) - t
   if left > 0 then return {'live', int(left)} end
   if not st[5] then
-    local due = math.max(t + tonumber(ARGV[2]), tonumber(st[2]) + tonumber(st[6] or '0'))
-    redis.call('HSET', state, 'b', int(due))
-    return {'live', int(due - t)}
+    redis.call('HSET', state, 'b', int(t + tonumber(ARGV[2])))
+    return {'live', ARGV[2]}
   end
-  if tonumber(st[5]) > t then return {'live', int(tonumber(st[5]) - t)} end
+  local due = tonumber(st[5])
+  if ARGV[5] ~= '1' then due = math.max(due, tonumber(st[2]) + tonumber(st[6] or '0')) end
+  if due > t then return {'live', int(due - t)} end
 end
 local gen = int(math.max(t, tonumber(st[1] or '0') + 1, lg + 1))
 local retention = tonumber(st[4] or ARGV[3])
@@ -215,7 +221,8 @@ RELEASE: Final = _script("""
 local g = redis.call('HMGET', state, 'g')[1]
 if not g then return {'lost'} end
 if g ~= ARGV[2] then return {'fenced'} end
-redis.call('HSET', state, 'l', int(now()))
+local t = int(now())
+redis.call('HSET', state, 'l', t, 'b', t)
 redis.call('SPUBLISH', ARGV[1], '!')
 return {'ok'}
 """)

@@ -63,7 +63,7 @@ async def test_two_processes_start_on_an_empty_database(
 async def test_after_a_crash_readers_get_what_was_written_and_the_thread_goes_on(
     stack: AsyncExitStack, valkey_url: str, database_url: str
 ) -> None:
-    first, second = await two_servers(stack, valkey_url, database_url)
+    first, second = await two_servers(stack, valkey_url, database_url, run_max_attempts=1)
     async with chat_on(first.url) as here:
         sent = await here.send(LONG)
         seen = await read_some(here, sent["thread_id"], 20)
@@ -93,7 +93,7 @@ async def test_after_a_crash_readers_get_what_was_written_and_the_thread_goes_on
 async def test_a_crash_is_repaired_without_anybody_asking(
     stack: AsyncExitStack, valkey_url: str, database_url: str
 ) -> None:
-    first, second = await two_servers(stack, valkey_url, database_url)
+    first, second = await two_servers(stack, valkey_url, database_url, run_max_attempts=1)
     async with chat_on(first.url) as here:
         sent = await here.send(LONG)
         await read_some(here, sent["thread_id"], 5)
@@ -114,7 +114,7 @@ async def test_a_crash_is_repaired_without_anybody_asking(
 async def test_a_process_that_stood_still_past_its_lease_changes_nothing_when_it_goes_on(
     stack: AsyncExitStack, valkey_url: str, database_url: str
 ) -> None:
-    first, second = await two_servers(stack, valkey_url, database_url)
+    first, second = await two_servers(stack, valkey_url, database_url, run_max_attempts=1)
     async with chat_on(first.url) as here, chat_on(second.url) as there:
         sent = await here.send(LONG)
         seen = await read_some(here, sent["thread_id"], 10)
@@ -159,7 +159,7 @@ async def test_a_stopped_server_sends_viewers_away_and_finishes_its_runs(
 async def test_a_run_that_outlasts_the_grace_period_ends_as_lost_and_keeps_what_it_said(
     stack: AsyncExitStack, valkey_url: str, database_url: str
 ) -> None:
-    first, second = await two_servers(stack, valkey_url, database_url, shutdown_grace_seconds=0.3)
+    first, second = await two_servers(stack, valkey_url, database_url, run_max_attempts=1, shutdown_grace_seconds=0.3)
     async with chat_on(first.url) as here, chat_on(second.url) as there:
         sent = await here.send(LONG)
         seen = []

@@ -20,6 +20,7 @@ from resumable_stream._names import Names
 from resumable_stream.agent import Turn
 from resumable_stream.runs import (
     Database,
+    Executor,
     Janitor,
     NewMessage,
     Run,
@@ -47,6 +48,7 @@ class Room:
     manager: RunManager
     service: ThreadService
     janitor: Janitor
+    executor: Executor
 
     async def dead_run(self, *said: str, run: Run | None = None) -> Run:
         """A run that took its thread and wrote this; then its process died: nobody renews its lease."""
@@ -91,7 +93,7 @@ async def room(database_url: str, redis: Redis) -> AsyncIterator[Room]:
         producer = await stack.enter_async_context(StreamProducer(redis, retention=60))
         consumer = await stack.enter_async_context(StreamConsumer(redis))
         runs, threads = RunStore(database), ThreadStore(database)
-        settler = Settler(agent=agent, runs=runs, consumer=consumer, lease=1.0)
+        settler = Settler(agent=agent, runs=runs, producer=producer, consumer=consumer, max_attempts=1, lease=1.0)
         service = ThreadService(
             agent=agent,
             producer=producer,
@@ -101,11 +103,42 @@ async def room(database_url: str, redis: Redis) -> AsyncIterator[Room]:
             settler=settler,
             end_timeout=10,
         )
-        janitor = Janitor(database=database, runs=runs, threads=threads, service=service, settler=settler, interval=0.1)
-        manager = await stack.enter_async_context(
-            RunManager(agent=agent, producer=producer, consumer=consumer, runs=runs, threads=threads, settler=settler)
+        executor = await stack.enter_async_context(
+            Executor(
+                agent=agent,
+                producer=producer,
+                consumer=consumer,
+                runs=runs,
+                threads=threads,
+                settler=settler,
+                max_attempts=1,
+                closing=asyncio.Event(),
+            )
         )
-        yield Room(agent, runs, threads, producer, consumer, settler, manager, service, janitor)
+
+        async def launch(run: Run) -> bool:
+            return executor.launch(run)
+
+        janitor = Janitor(
+            database=database,
+            runs=runs,
+            threads=threads,
+            service=service,
+            settler=settler,
+            interval=0.1,
+            adopt=launch,
+        )
+        manager = await stack.enter_async_context(
+            RunManager(
+                dispatch=launch,
+                producer=producer,
+                runs=runs,
+                threads=threads,
+                settler=settler,
+                queue_seconds=60,
+            )
+        )
+        yield Room(agent, runs, threads, producer, consumer, settler, manager, service, janitor, executor)
 
 
 async def test_a_run_that_is_alive_is_left_alone(room: Room) -> None:
@@ -113,7 +146,7 @@ async def test_a_run_that_is_alive_is_left_alone(room: Room) -> None:
     assert await room.settler.settle(run) is Settled.ALIVE
     assert await room.runs.holds(run)
     room.agent.release.set()
-    await room.manager.wait_idle(seconds=10)
+    await room.executor.wait_idle(seconds=10)
 
 
 async def test_what_a_dead_run_said_is_kept_once_by_many_who_come(room: Room) -> None:
@@ -148,7 +181,7 @@ async def test_the_next_message_settles_and_is_answered(room: Room) -> None:
     dead = await room.dead_run("one ")
     await room.gone(dead)
     run = await room.manager.start(NewMessage(owner="ann", text="next", thread_id=dead.thread_id))
-    await room.manager.wait_idle(seconds=10)
+    await room.executor.wait_idle(seconds=10)
     contents = [message.content for message in await room.agent.history(str(dead.thread_id))]
     assert contents == ["question", "one ", "next", "next "]
     assert run.id != dead.id
@@ -165,7 +198,7 @@ async def test_a_message_during_a_repair_is_told_that_the_thread_is_busy(room: R
     assert history.active is None
     await room.runs.end_repair(dead)
     await room.manager.start(NewMessage(owner="ann", text="next", thread_id=dead.thread_id))
-    await room.manager.wait_idle(seconds=10)
+    await room.executor.wait_idle(seconds=10)
 
 
 async def test_the_janitor_settles_one_after_another_though_one_cannot_be(
@@ -203,7 +236,7 @@ async def test_a_title_that_fails_is_no_failure(room: Room, caplog: pytest.LogCa
 
     room.agent.title = broken  # type: ignore[method-assign]  # an agent whose titles fail
     run = await room.manager.start(NewMessage(owner="ann", text="hello"))
-    await room.manager.wait_idle(seconds=10)
+    await room.executor.wait_idle(seconds=10)
     assert (await room.threads.get("ann", run.thread_id)).chat_name is None
     assert "got no title: builtins.ValueError" in caplog.text
     assert "secret" not in caplog.text
@@ -219,6 +252,6 @@ async def test_a_run_that_cannot_save_in_time_still_ends(
 
     room.agent.keep_partial = endless  # type: ignore[method-assign]  # an agent whose memory hangs
     run = await room.manager.start(NewMessage(owner="ann", text="one fail"))
-    await room.manager.wait_idle(seconds=10)
+    await room.executor.wait_idle(seconds=10)
     assert (await room.consumer.status(run.stream_id)).status.ended
     assert "was not saved in time" in caplog.text

@@ -19,8 +19,8 @@ from resumable_stream.runs import (
     ThreadStore,
     Unavailable,
 )
-from resumable_stream.runs._manager import clean_title
 from resumable_stream.runs._run_store import Held, Repeated
+from resumable_stream.runs._titles import clean_title
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,13 +14,17 @@ from redis.asyncio import Redis
 from resumable_stream import StreamConsumer, StreamProducer
 from resumable_stream.runs import (
     Database,
+    Executor,
     Janitor,
+    Run,
     RunManager,
+    RunQueue,
     RunStore,
     Settler,
     StreamFinder,
     ThreadService,
     ThreadStore,
+    attempts_of,
 )
 
 from ._agents import AgentPlan
@@ -50,13 +54,103 @@ class Services:
     closing: asyncio.Event
 
 
+@dataclass(frozen=True, slots=True)
+class _Rooms:
+    """What web processes and workers have in common."""
+
+    database: Database
+    producer: StreamProducer
+    consumer: StreamConsumer
+    runs: RunStore
+    threads: ThreadStore
+    settler: Settler
+    service: ThreadService
+    executor: Executor
+    closing: asyncio.Event
+
+
 @asynccontextmanager
 async def open_services(settings: Settings, plan: AgentPlan, limits: OwnerLimits) -> AsyncIterator[Services]:
     """Open all that is needed. Neither Redis nor Postgres has to be up: they are found when they come.
 
-    On the way out streams are closed first, then runs get their grace period and end as ``lost``,
-    then connections close.
+    On the way out streams are closed first, then runs get their grace period and are handed over or
+    end as ``lost``, then connections close.
     """
+    async with _open_rooms(settings, plan, max_active=limits.active_runs) as rooms, anyio.create_task_group() as tasks:
+        queue = _queue(settings)
+        if queue is not None:
+            tasks.start_soon(queue.keep_open)
+
+        async def dispatch(run: Run) -> bool:
+            return rooms.executor.launch(run) if queue is None else await queue.put(run)
+
+        tasks.start_soon(_janitor(settings, rooms, dispatch).work)
+        manager = RunManager(
+            dispatch=dispatch,
+            producer=rooms.producer,
+            runs=rooms.runs,
+            threads=rooms.threads,
+            settler=rooms.settler,
+            queue_seconds=settings.run_queue_seconds,
+        )
+        finder = StreamFinder(runs=rooms.runs, consumer=rooms.consumer)
+        readiness = ReadinessProbe(consumer=rooms.consumer, database=rooms.database, closing=rooms.closing)
+        try:
+            async with aclosing(readiness), manager:
+                yield Services(
+                    chat=ChatRoutes(manager=manager, threads=rooms.service, closing=rooms.closing),
+                    stream=StreamRoute(
+                        settings=settings,
+                        finder=finder,
+                        consumer=rooms.consumer,
+                        streams=OpenStreams(limits.open_streams),
+                        closing=rooms.closing,
+                    ),
+                    readiness=readiness,
+                    closing=rooms.closing,
+                )
+        finally:
+            await _close(settings, rooms)
+            tasks.cancel_scope.cancel()
+
+
+async def work(settings: Settings, plan: AgentPlan, *, concurrency: int) -> None:
+    """Execute runs of the queue until the process is told to stop, or the call is cancelled."""
+    async with _open_rooms(settings, plan, max_active=None) as rooms, anyio.create_task_group() as tasks:
+        queue = RunQueue(settings.redis_url.get_secret_value(), perform=rooms.executor.perform, concurrency=concurrency)
+        tasks.start_soon(queue.keep_open)
+        tasks.start_soon(_janitor(settings, rooms, queue.put).work)
+        try:
+            await rooms.closing.wait()
+        finally:
+            await _close(settings, rooms)
+            tasks.cancel_scope.cancel()
+
+
+async def _close(settings: Settings, rooms: _Rooms) -> None:
+    """Begin nothing new, and give active runs their time."""
+    rooms.closing.set()
+    await rooms.executor.drain(grace=settings.shutdown_grace_seconds, seconds=settings.drain_seconds)
+
+
+def _queue(settings: Settings) -> RunQueue | None:
+    return RunQueue(settings.redis_url.get_secret_value()) if settings.run_executor == "worker" else None
+
+
+def _janitor(settings: Settings, rooms: _Rooms, adopt: Callable[[Run], Awaitable[bool]]) -> Janitor:
+    return Janitor(
+        database=rooms.database,
+        runs=rooms.runs,
+        threads=rooms.threads,
+        service=rooms.service,
+        settler=rooms.settler,
+        interval=min(settings.stream_lease_seconds / 3, _JANITOR_SECONDS),
+        adopt=adopt,
+    )
+
+
+@asynccontextmanager
+async def _open_rooms(settings: Settings, plan: AgentPlan, *, max_active: int | None) -> AsyncIterator[_Rooms]:
     closing = asyncio.Event()
     database = Database(
         settings.database_url.get_secret_value(),
@@ -72,12 +166,20 @@ async def open_services(settings: Settings, plan: AgentPlan, limits: OwnerLimits
         stack.push_async_callback(redis.aclose)
         await stack.enter_async_context(database)
         lease = settings.stream_lease_seconds
+        attempts = attempts_of(agent, settings.run_max_attempts)
         producer = await stack.enter_async_context(
-            StreamProducer(redis, lease=lease, retention=settings.stream_ttl_seconds)
+            StreamProducer(
+                redis,
+                lease=lease,
+                retention=settings.stream_ttl_seconds,
+                takeover=settings.run_takeover_seconds if attempts > 1 else 0.0,
+            )
         )
         consumer = await stack.enter_async_context(StreamConsumer(redis))
-        runs, threads = RunStore(database, max_active=limits.active_runs), ThreadStore(database)
-        settler = Settler(agent=agent, runs=runs, consumer=consumer, lease=lease)
+        runs, threads = RunStore(database, max_active=max_active), ThreadStore(database)
+        settler = Settler(
+            agent=agent, runs=runs, producer=producer, consumer=consumer, max_attempts=attempts, lease=lease
+        )
         service = ThreadService(
             agent=agent,
             producer=producer,
@@ -87,43 +189,26 @@ async def open_services(settings: Settings, plan: AgentPlan, limits: OwnerLimits
             settler=settler,
             end_timeout=lease + _CLOSE_SECONDS,
         )
-        janitor = Janitor(
-            database=database,
-            runs=runs,
-            threads=threads,
-            service=service,
-            settler=settler,
-            interval=min(lease / 3, _JANITOR_SECONDS),
-        )
-        tasks = await stack.enter_async_context(anyio.create_task_group())
-        stack.callback(tasks.cancel_scope.cancel)
-        tasks.start_soon(janitor.work)
-        manager = await stack.enter_async_context(
-            RunManager(
+        executor = await stack.enter_async_context(
+            Executor(
                 agent=agent,
                 producer=producer,
                 consumer=consumer,
                 runs=runs,
                 threads=threads,
                 settler=settler,
-            )
-        )
-        readiness = ReadinessProbe(consumer=consumer, database=database, closing=closing)
-        stack.push_async_callback(readiness.aclose)
-        finder = StreamFinder(runs=runs, consumer=consumer)
-        try:
-            yield Services(
-                chat=ChatRoutes(manager=manager, threads=service, closing=closing),
-                stream=StreamRoute(
-                    settings=settings,
-                    finder=finder,
-                    consumer=consumer,
-                    streams=OpenStreams(limits.open_streams),
-                    closing=closing,
-                ),
-                readiness=readiness,
+                max_attempts=attempts,
                 closing=closing,
             )
-        finally:
-            closing.set()
-            await manager.wait_idle(seconds=settings.shutdown_grace_seconds)
+        )
+        yield _Rooms(
+            database=database,
+            producer=producer,
+            consumer=consumer,
+            runs=runs,
+            threads=threads,
+            settler=settler,
+            service=service,
+            executor=executor,
+            closing=closing,
+        )

@@ -117,7 +117,36 @@ class Settings(BaseSettings):
         default=10.0,
         ge=0,
         le=3600,
-        description="Seconds that active runs get to finish when the process is told to stop; then they end as lost.",
+        description="Seconds that active runs get to finish when the process is told to stop; then they are handed over"
+        " to another process, or end as lost where that cannot be.",
+    )
+    drain_seconds: float = Field(
+        default=5.0,
+        ge=0,
+        le=3600,
+        description="Seconds that runs get after that to come to a step from which another process can go on; then they"
+        " are broken off, and their current message is begun again there.",
+    )
+    run_executor: Literal["web", "worker"] = Field(
+        default="web",
+        description="Which processes execute runs: those that serve the web, or those of `resumable-stream worker`,"
+        " which needs the extra 'worker'.",
+    )
+    run_max_attempts: int = Field(
+        default=3,
+        ge=1,
+        le=100,
+        description="How often a run is begun when its process dies: other processes go on from its last checkpoint."
+        " 1: never again; it ends as lost.",
+    )
+    run_takeover_seconds: float = Field(
+        default=60.0,
+        ge=1,
+        le=86400,
+        description="Seconds that a run whose process died waits for another one, before it ends as lost.",
+    )
+    run_queue_seconds: float = Field(
+        default=300.0, ge=1, le=86400, description="Seconds that a new run waits for a process to begin it."
     )
     handle_signals: bool = Field(
         default=True,

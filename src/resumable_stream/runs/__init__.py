@@ -14,18 +14,21 @@ from ._errors import (
     TooManyRuns,
     Unavailable,
 )
+from ._executor import Executor, attempts_of
 from ._janitor import Janitor
-from ._manager import RunManager
+from ._manager import Dispatch, RunManager
+from ._queue import RunQueue
 from ._reading import StreamFinder
 from ._run_store import RunStore
 from ._settling import Settler
 from ._thread_store import ThreadStore
 from ._threads import History, ListedThread, ThreadService
-from ._values import NewMessage, Run, Thread, ThreadCursor
+from ._values import NewMessage, Run, Strategy, Thread, ThreadCursor
 
 __all__ = [  # noqa: RUF022 - grouped by what they are for
     # Values
     "NewMessage",
+    "Strategy",
     "Run",
     "Thread",
     "ThreadCursor",
@@ -40,6 +43,10 @@ __all__ = [  # noqa: RUF022 - grouped by what they are for
     "ThreadStore",
     # What can be done
     "RunManager",
+    "Dispatch",
+    "Executor",
+    "attempts_of",
+    "RunQueue",
     "ThreadService",
     "StreamFinder",
     "Settler",

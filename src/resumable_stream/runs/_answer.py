@@ -5,6 +5,7 @@ When the answer is broken off, what was said is kept.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -13,10 +14,11 @@ from typing import Final
 
 import anyio
 
-from resumable_stream import StreamEvent
-from resumable_stream.agent import Agent, Turn
+from resumable_stream import StreamEvent, StreamHandOver
+from resumable_stream.agent import Told, Turn
 
-from ._values import TEXT, TITLE, Run
+from ._transcript import Transcript
+from ._values import TITLE, Run
 
 logger = logging.getLogger("resumable_stream.app")
 
@@ -52,43 +54,60 @@ class TitleSlot:
             await self._done.wait()
 
 
-def turn_of(run: Run) -> Turn:
-    """The turn that the agent answers."""
+def turn_of(run: Run, *, told: Told | None = None, drain: asyncio.Event | None = None) -> Turn:
+    """The turn that the agent answers.
+
+    Args:
+        run: the run.
+        told: what an earlier attempt has told already.
+        drain: asks the agent to stop where another process can go on.
+    """
     return Turn(
         thread_id=str(run.thread_id),
         run_id=str(run.id),
         message=run.message,
         message_id=run.message_id,
         owner=run.owner,
+        answers=run.answers,
+        told=told,
+        drain=drain,
     )
 
 
 async def answer(
-    agent: Agent, run: Run, *, title: TitleSlot, keep: Callable[[Run, str], Awaitable[None]]
+    events: AsyncGenerator[StreamEvent, None],
+    *,
+    said: Transcript,
+    title: TitleSlot,
+    broken_off: Callable[[], Awaitable[None]],
 ) -> AsyncGenerator[StreamEvent, None]:
     """Yield the events of a run.
 
-    When it is stopped, cancelled or fails, ``keep`` is called with the text that was sent, before this generator ends:
-    so before the stream's terminal event is written.
+    Args:
+        events: what the agent says. It is closed.
+        said: gets all that was sent.
+        title: the thread's title goes between the events when it is there.
+        broken_off: called before this generator ends, and so before the stream's terminal event is written, when the
+            run is stopped, cancelled or fails; not when the agent hands over.
     """
-    said: list[str] = []
     try:
-        async with aclosing(agent.stream(turn_of(run))) as events:
+        async with aclosing(events):
             async for event in events:
                 if (told := title.take()) is not None:
                     yield told
                 yield event
                 # Only now it is certain that it was sent: a stop can come while the yield waits.
-                if event.type == TEXT and isinstance(event.data, str):
-                    said.append(event.data)
+                said.add(event)
         await title.wait()
         if (told := title.take()) is not None:
             yield told
+    except StreamHandOver:
+        raise
     except BaseException:
         with anyio.move_on_after(KEEP_SECONDS, shield=True) as scope:
-            await keep(run, "".join(said))
+            await broken_off()
         if scope.cancelled_caught:
-            logger.warning("run %s: its partial answer was not saved in time", run.id)
+            logger.warning("a partial answer was not saved in time")
         raise
 
 

@@ -1,11 +1,11 @@
-"""Settles what a process that died has left, without anybody asking."""
+"""Settles what a process that died has left, without anybody asking: runs are passed on, threads are let go."""
 
 from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Awaitable
-from typing import Final, NoReturn
+from collections.abc import Awaitable, Callable
+from typing import Final, NoReturn, TypeVar
 
 import anyio
 
@@ -13,13 +13,19 @@ from ._answer import where
 from ._database import Database
 from ._errors import Unavailable
 from ._run_store import RunStore
-from ._settling import Settler
+from ._settling import Settled, Settler
 from ._thread_store import ThreadStore
 from ._threads import ThreadService
+from ._values import Run
 
 logger = logging.getLogger("resumable_stream.app")
 
-_BATCH: Final = 500
+T = TypeVar("T")
+
+_NAME: Final = "janitor"
+_BATCH: Final = 5000
+_ADOPTED: Final = 32
+"""Runs that one look passes on. What is more is left to the next, which may be another process's: so they spread."""
 
 
 class Janitor:
@@ -28,6 +34,7 @@ class Janitor:
     Args:
         database: where the turns are kept.
         interval: seconds between two looks, whoever makes them.
+        adopt: has a run executed that no process has; says whether it will be.
     """
 
     def __init__(
@@ -39,6 +46,7 @@ class Janitor:
         service: ThreadService,
         settler: Settler,
         interval: float,
+        adopt: Callable[[Run], Awaitable[bool]],
     ) -> None:
         self._database = database
         self._runs = runs
@@ -46,45 +54,57 @@ class Janitor:
         self._service = service
         self._settler = settler
         self._interval = interval
+        self._adopt = adopt
 
     async def work(self) -> NoReturn:
         """Work until cancelled. Errors are logged, and what could not be done is tried at the next look."""
         while True:
             try:
-                if await self._is_my_turn():
-                    await self.look()
+                if await self._is_my_turn() and await self.look():
+                    await self._offer_turn()
             except Unavailable as error:
                 logger.debug("the janitor could not work: %s", error)
             except Exception as error:  # noqa: BLE001 - a janitor that goes takes the whole app with it
                 logger.warning("the janitor stumbled: %s", where(error))
             await anyio.sleep(self._interval * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load
 
-    async def look(self) -> None:
-        """Look once.
+    async def look(self) -> bool:
+        """Look once. Returns whether runs without a process are left for another look.
 
         Raises:
             Unavailable: Redis or Postgres cannot be reached; what is left is for the next look.
         """
+        adopted = 0
         for run in await self._runs.unsettled(limit=_BATCH):
-            await self._try(self._settler.settle(run, patience=0.0))
+            found = await self._try(self._settler.settle(run, patience=0.0))
+            if found is Settled.ORPHANED and adopted < _ADOPTED:
+                adopted += bool(await self._try(self._adopt(run)))
         for owner, thread_id in await self._threads.half_deleted(limit=_BATCH):
             await self._try(self._service.delete(owner, thread_id))
+        return adopted == _ADOPTED
 
-    async def _try(self, chore: Awaitable[object]) -> None:
+    async def _try(self, chore: Awaitable[T]) -> T | None:
         """Do something about one thread, which must not keep the others waiting when it fails."""
         try:
-            await chore
+            return await chore
         except Unavailable:
             raise
         except Exception as error:  # noqa: BLE001 - an agent may raise anything
             logger.warning("the janitor stumbled: %s", where(error))
+            return None
+
+    async def _offer_turn(self) -> None:
+        """Let the next process that asks have the turn at once."""
+        await self._database.fetch(
+            "UPDATE resumable_stream_chores SET next_time = clock_timestamp() WHERE name = %(name)s", {"name": _NAME}
+        )
 
     async def _is_my_turn(self) -> bool:
         row = await self._database.fetch_one(
             "INSERT INTO resumable_stream_chores AS chore (name, next_time)"
-            " VALUES ('janitor', clock_timestamp() + make_interval(secs => %(seconds)s))"
+            " VALUES (%(name)s, clock_timestamp() + make_interval(secs => %(seconds)s))"
             " ON CONFLICT (name) DO UPDATE SET next_time = excluded.next_time"
             " WHERE chore.next_time < clock_timestamp() RETURNING name",
-            {"seconds": self._interval},
+            {"name": _NAME, "seconds": self._interval},
         )
         return row is not None

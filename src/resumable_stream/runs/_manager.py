@@ -1,13 +1,14 @@
-"""Starting and stopping runs: one at a time for each thread, in a task of the process that took the message.
+"""Accepting messages and stopping runs: one run at a time for each thread, whatever process executes it.
 
-The order is what makes it right: a run first claims its stream in Redis, then takes its thread in Postgres. So whoever
-finds a run on a thread can ask the log whether it is alive, and the log knows.
+The order is what makes it right: a run's stream is reserved in Redis first, then the run takes its thread in Postgres.
+So whoever finds a run on a thread can ask the log how it is; and once a run is accepted, somebody answers it: where
+this process dies before it has passed the run on, the janitor of any other does that.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
@@ -16,78 +17,63 @@ from uuid import UUID, uuid4
 import anyio
 from anyio.abc import TaskGroup
 
-from resumable_stream import (
-    LogUnavailable,
-    Status,
-    StreamConsumer,
-    StreamError,
-    StreamEvent,
-    StreamFailure,
-    StreamProducer,
-)
-from resumable_stream.agent import Agent
+from resumable_stream import StreamProducer
 
-from ._answer import TitleSlot, answer, where
+from ._answer import where
 from ._errors import RunActive, RunNotFound, RunsError, Unavailable
-from ._liveness import PATIENCE, asking_redis
+from ._liveness import asking_redis
 from ._run_store import Held, Repeated, RunStore
 from ._settling import Settled, Settler
 from ._thread_store import ThreadStore
-from ._values import NewMessage, Run, stream_id_of
+from ._values import NewMessage, Run, Strategy, stream_id_of
 
 logger = logging.getLogger("resumable_stream.app")
 
+Dispatch = Callable[[Run], Awaitable[object]]
+"""Has an accepted run executed, here or elsewhere."""
+
 _ATTEMPTS: Final = 5
-_TITLE_TIMEOUT: Final = 30.0
-_TITLE_LENGTH: Final = 200
-
-
-class _Refused(Exception):
-    """Ends a source that was not accepted; its stream is removed."""
+_STOP_SECONDS: Final = 15.0
+"""How long a message that interrupts waits for the run before it to end: longer than the core lets a source close."""
 
 
 @dataclass(slots=True)
 class _Start:
-    """What becomes of one attempt to start a run; written by the run's task, read by the request."""
+    """What becomes of one attempt to start a run; written by a task of its own, read by the request."""
 
-    claimed: anyio.Event = field(default_factory=anyio.Event)
     decided: anyio.Event = field(default_factory=anyio.Event)
-    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     outcome: Run | Repeated | Held | RunsError | None = None
 
     def decide(self, outcome: Run | Repeated | Held | RunsError) -> None:
         self.outcome = outcome
-        self.claimed.set()
         self.decided.set()
 
 
 class RunManager:
-    """Owns the runs of this process.
+    """Accepts messages and stops runs. Entering gives it a task group.
 
-    Entering gives it a task group; leaving it cancels the runs that are still active, which end as ``lost``. Call
-    ``wait_idle`` first to let them finish.
+    Args:
+        dispatch: has an accepted run executed.
+        queue_seconds: how long an accepted run waits for a process before it is lost.
     """
 
     def __init__(
         self,
         *,
-        agent: Agent,
+        dispatch: Dispatch,
         producer: StreamProducer,
-        consumer: StreamConsumer,
         runs: RunStore,
         threads: ThreadStore,
         settler: Settler,
+        queue_seconds: float,
     ) -> None:
-        self._agent = agent
+        self._dispatch = dispatch
         self._producer = producer
-        self._consumer = consumer
         self._runs = runs
         self._threads = threads
         self._settler = settler
+        self._queue_seconds = queue_seconds
         self._tasks: TaskGroup
-        self._active = 0
-        self._idle = anyio.Event()
-        self._idle.set()
 
     async def __aenter__(self) -> Self:
         self._tasks = await anyio.create_task_group().__aenter__()
@@ -102,22 +88,16 @@ class RunManager:
         self._tasks.cancel_scope.cancel()
         await self._tasks.__aexit__(kind, error, trace)
 
-    async def wait_idle(self, *, seconds: float) -> bool:
-        """Wait until no run of this process is active, at most so long. Returns whether that came."""
-        with anyio.move_on_after(seconds):
-            await self._idle.wait()
-        return self._idle.is_set()
-
     async def start(self, message: NewMessage) -> Run:
         """Start the run that answers a message, or find the one that does already.
 
         The run does not depend on the caller: when this call is cancelled, the run goes on.
 
         Raises:
-            RunActive: the thread is busy.
+            RunActive: the thread is busy; with ``Strategy.INTERRUPT``, its run did not end in time.
             ThreadNotFound: the thread is somebody else's, or deleted.
+            TooManyRuns: the owner has as many active runs as they may.
             IdempotencyMismatch: the key stands for another message.
-            TooManyRuns: the owner has as many active runs as one may have.
             Unavailable: Redis or Postgres cannot be reached. Whether a run has begun may be unknown: the same
                 idempotency key tells.
         """
@@ -129,7 +109,8 @@ class RunManager:
                 # The run may be this message's own, begun by a request that overtook this one.
                 if (known := await self._runs.by_key(message)) is not None:
                     return known
-                raise RunActive(busy)
+                if message.strategy is not Strategy.INTERRUPT or not await self._end(busy):
+                    raise RunActive(busy)
             outcome = await self._attempt(message)
             if isinstance(outcome, Run):
                 return outcome
@@ -174,8 +155,26 @@ class RunManager:
             raise RunNotFound
         if run.id != thread.active_run_id:
             return None
+        return run if await self._ask_to_stop(run) else None
+
+    async def _ask_to_stop(self, run: Run) -> bool:
+        """Ask the run to stop. One that no process has is ended here: nobody else would hear it in time."""
         with asking_redis():
-            return run if await self._producer.cancel(run.stream_id) else None
+            asked = await self._producer.cancel(run.stream_id)
+        if asked:
+            await self._settler.settle(run, patience=0.0)
+        return asked
+
+    async def _end(self, run: Run) -> bool:
+        """Stop a run and wait until it has let its thread go. Returns whether it has."""
+        await self._ask_to_stop(run)
+        pause = 0.02
+        with anyio.move_on_after(_STOP_SECONDS):
+            while await self._settler.settle(run, patience=0.0) is not Settled.FREE:
+                await anyio.sleep(pause)
+                pause = min(pause * 1.5, 0.25)
+            return True
+        return False
 
     async def _holder(self, message: NewMessage) -> Run | None:
         if message.thread_id is None:
@@ -192,107 +191,37 @@ class RunManager:
             owner=message.owner,
             stream_id=stream_id_of(run_id),
             message=message.text,
-            message_id=str(uuid4()),
+            message_id=message.after_id or str(uuid4()),
+            answers=message.answers,
         )
         start = _Start()
-        self._tasks.start_soon(self._perform, message, run, start, name=f"run {run_id}")
-        with anyio.move_on_after(PATIENCE):
-            await start.claimed.wait()
-        if not start.claimed.is_set():
-            start.scope.cancel()
-            raise Unavailable("redis")
+        self._tasks.start_soon(self._begin, message, run, start, name=f"begin {run_id}")
         await start.decided.wait()
         if isinstance(start.outcome, RunsError):
             raise start.outcome
         assert start.outcome is not None  # noqa: S101 - decide() sets both
         return start.outcome
 
-    async def _perform(self, message: NewMessage, run: Run, start: _Start) -> None:
-        """Claim, accept, answer, let go: the whole life of a run."""
-        self._active += 1
-        self._idle = anyio.Event() if self._idle.is_set() else self._idle
+    async def _begin(self, message: NewMessage, run: Run, start: _Start) -> None:
+        """Reserve, accept, pass on; or leave nothing behind."""
+        reserved = False
+        outcome: Run | Repeated | Held | RunsError = Unavailable("redis")
         try:
-            with start.scope:
-                await self._produce(message, run, start)
-        finally:
-            if not start.decided.is_set():
-                start.decide(Unavailable("redis"))
-            with anyio.CancelScope(shield=True):
-                await self._finish(run, start)
-            self._active -= 1
-            if self._active == 0:
-                self._idle.set()
-
-    async def _produce(self, message: NewMessage, run: Run, start: _Start) -> None:
-        source = self._source(message, run, start)
-        try:
-            await self._producer.run(run.stream_id, source, cancelled_as=Status.LOST)
-        except _Refused:
-            pass
-        except StreamFailure as error:
-            logger.warning("run %s failed: %s", run.id, error.code)
-        except LogUnavailable as error:
-            start.claimed.set()
-            logger.warning("run %s: Redis was not available: %s", run.id, where(error))
-        except StreamError as error:
-            logger.warning("run %s was given up: %s", run.id, where(error))
-        except Exception as error:  # noqa: BLE001 - one run that breaks must not take the others down
-            logger.error("run %s broke: %s", run.id, where(error))
-
-    async def _source(self, message: NewMessage, run: Run, start: _Start) -> AsyncGenerator[StreamEvent, None]:
-        """What the stream is made of. It is first pulled when the stream is claimed: then the thread is taken."""
-        start.claimed.set()
-        try:
+            with asking_redis():
+                await self._producer.reserve(run.stream_id, seconds=self._queue_seconds)
+            reserved = True
             outcome = await self._runs.accept(message, run)
         except RunsError as error:
-            start.decide(error)
-            raise _Refused from error
-        start.decide(outcome)
-        if not isinstance(outcome, Run):
-            raise _Refused
-        title = TitleSlot(expected=outcome.names_thread)
-        if outcome.names_thread:
-            self._tasks.start_soon(self._entitle, outcome, title, name=f"title {outcome.thread_id}")
-        events = answer(self._agent, outcome, title=title, keep=self._settler.keep)
-        try:
-            async for event in events:
-                yield event
+            outcome = error
         finally:
-            await events.aclose()
-
-    async def _finish(self, run: Run, start: _Start) -> None:
-        """After the terminal event: let the thread go, or remove what must not stay."""
+            start.decide(outcome)
         try:
-            if isinstance(start.outcome, Run):
-                await self._settler.let_go(run)
-                if await self._threads.is_deleted(run.thread_id):
-                    # It was deleted while this process could not hear it; nothing of it may stay.
-                    await self._agent.delete(str(run.thread_id))
-            else:
-                if isinstance(start.outcome, Unavailable):
+            if isinstance(outcome, Run):
+                await self._dispatch(outcome)
+            elif reserved:
+                if isinstance(outcome, Unavailable):
                     await self._runs.retract(run)  # it may have been accepted, though nobody was told
                 with asking_redis():
                     await self._producer.delete(run.stream_id)
-        except Exception as error:  # noqa: BLE001 - the next message settles what is left
-            logger.warning("run %s: not all was tidied up: %s", run.id, where(error))
-
-    async def _entitle(self, run: Run, slot: TitleSlot) -> None:
-        """Make a title of the thread's first message, and keep it unless the owner has named the thread."""
-        title: str | None = None
-        try:
-            with anyio.fail_after(_TITLE_TIMEOUT):
-                made = await self._agent.title(run.message)
-            title = clean_title(made or "")
-            if title is not None and not await self._threads.entitle(run.thread_id, title):
-                title = None
-        except Exception as error:  # noqa: BLE001 - a thread without a title is no failure
-            title = None
-            logger.warning("thread %s got no title: %s", run.thread_id, where(error))
-        finally:
-            slot.put(title)
-
-
-def clean_title(text: str) -> str | None:
-    """A model's title as one line of bounded length; ``None`` when nothing is left."""
-    line = " ".join(text.replace("\0", " ").split()).encode("utf-8", "ignore").decode()
-    return line[:_TITLE_LENGTH].strip() or None
+        except Exception as error:  # noqa: BLE001 - the janitor passes on what was accepted
+            logger.warning("run %s: its beginning was not finished: %s", run.id, where(error))

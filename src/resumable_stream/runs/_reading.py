@@ -78,23 +78,18 @@ class StreamFinder:
     async def _placed(self, owner: str, thread_id: UUID, cursor: EventID) -> Run | None:
         """The run that a cursor belongs to; the newest that is kept when it belongs to none, which resets the reader.
 
-        Generations grow along the runs of a thread, so it is the newest run that was claimed at the cursor's generation
-        or before. A run has one claim, and a second generation only where its producer was found dead.
+        Generations grow along the runs of a thread: those of a run lie between its first claim and its last event.
         """
         kept: Run | None = None
-        candidate: Run | None = None
         for run in await self._runs.newest(owner, thread_id, limit=_LOOK_BACK):
             info = await look(self._consumer, run)
             if info is None or info.last_id is None:
                 kept = kept or (run if info is not None else None)
                 continue
             kept = kept or run
-            if info.last_id.generation == cursor.generation:
+            if (info.origin or info.last_id.generation) <= cursor.generation <= info.last_id.generation:
                 return run
-            if info.last_id.generation < cursor.generation:
-                continue
-            candidate = run if info.status is Status.LOST else None
-        return candidate or kept
+        return kept
 
     async def _current(self, owner: str, thread_id: UUID, closing: asyncio.Event) -> Run | None:
         """The active run, or one that has just ended; waits for one that is about to begin."""

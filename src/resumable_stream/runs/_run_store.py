@@ -8,6 +8,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow
+from psycopg.types.json import Json
 
 from ._database import Database, one
 from ._errors import IdempotencyMismatch, ThreadNotFound, TooManyRuns
@@ -137,13 +138,14 @@ class RunStore:
             unless_in_repair: leave it to who is repairing the thread just now.
         """
         row = await self._database.fetch_one(
-            "WITH released AS ("
+            "WITH released AS ("  # noqa: S608 - all ours
             "UPDATE resumable_stream_threads SET active_run_id = NULL, repair_until = NULL"
             " WHERE id = %(thread)s AND active_run_id = %(id)s"
-            " AND (NOT %(polite)s OR repair_until IS NULL OR repair_until < clock_timestamp()) RETURNING id)"
+            + _NEWEST
+            + " AND (NOT %(polite)s OR repair_until IS NULL OR repair_until < clock_timestamp()) RETURNING id)"
             " UPDATE resumable_stream_runs SET ended_time = clock_timestamp()"
             " WHERE id = %(id)s AND EXISTS (SELECT 1 FROM released) RETURNING id",
-            {"thread": run.thread_id, "id": run.id, "polite": unless_in_repair},
+            {**_who(run), "polite": unless_in_repair},
         )
         return row is not None
 
@@ -183,19 +185,21 @@ class RunStore:
             ``False`` when another has it, or the run does not hold its thread any more.
         """
         row = await self._database.fetch_one(
-            "UPDATE resumable_stream_threads"
+            "UPDATE resumable_stream_threads"  # noqa: S608 - all ours
             " SET repair_until = clock_timestamp() + make_interval(secs => %(seconds)s)"
             " WHERE id = %(thread)s AND active_run_id = %(id)s AND deleted_time IS NULL"
-            " AND (repair_until IS NULL OR repair_until < clock_timestamp()) RETURNING id",
-            {"thread": run.thread_id, "id": run.id, "seconds": seconds},
+            + _NEWEST
+            + " AND (repair_until IS NULL OR repair_until < clock_timestamp()) RETURNING id",
+            {**_who(run), "seconds": seconds},
         )
         return row is not None
 
     async def end_repair(self, run: Run) -> None:
         """Give the right to repair back, without letting the thread go."""
         await self._database.fetch(
-            "UPDATE resumable_stream_threads SET repair_until = NULL WHERE id = %(thread)s AND active_run_id = %(id)s",
-            {"thread": run.thread_id, "id": run.id},
+            "UPDATE resumable_stream_threads SET repair_until = NULL"  # noqa: S608 - all ours
+            " WHERE id = %(thread)s AND active_run_id = %(id)s" + _NEWEST,
+            _who(run),
         )
 
     async def mark_followed(self, run: Run) -> None:
@@ -205,16 +209,55 @@ class RunStore:
             {"id": run.id},
         )
 
+    async def begin(self, run_id: UUID) -> Run | None:
+        """Count one more attempt to answer; from now on only this one may touch the thread.
+
+        Returns:
+            The run with the number of the attempt; ``None`` when it does not hold its thread any more.
+        """
+        row = await self._database.fetch_one(
+            "UPDATE resumable_stream_runs AS run SET attempts = attempts + 1 FROM resumable_stream_threads AS thread"
+            " WHERE run.id = %(id)s AND thread.active_run_id = run.id AND thread.deleted_time IS NULL"
+            " RETURNING run.*, thread.chat_name IS NULL AS names_thread",
+            {"id": run_id},
+        )
+        return None if row is None else replace(as_run(row), names_thread=row["names_thread"], attempt=row["attempts"])
+
+    async def hand_over(self, run: Run) -> None:
+        """Note that an attempt was passed on in order, and was no crash."""
+        await self._database.fetch(
+            "UPDATE resumable_stream_runs SET handovers = handovers + 1 WHERE id = %(id)s AND attempts = %(attempt)s",
+            _who(run),
+        )
+
+    async def load(self, run_id: UUID) -> Run | None:
+        """All of a run; ``None`` when it is gone."""
+        row = await self._database.fetch_one("SELECT * FROM resumable_stream_runs WHERE id = %(id)s", {"id": run_id})
+        return None if row is None else as_run(row)
+
     async def unsettled(self, *, limit: int) -> list[Run]:
-        """Runs that hold a thread, those first whose threads were quiet longest."""
+        """Runs that hold a thread, those first whose threads were quiet longest; without what they answer."""
         rows = await self._database.fetch(
-            "SELECT run.* FROM resumable_stream_threads AS thread"
+            "SELECT run.id, run.number, run.thread_id, run.owner, run.stream_id, run.message_id, run.followed,"
+            " run.attempts, run.handovers, '' AS message, NULL AS answers"
+            " FROM resumable_stream_threads AS thread"
             " JOIN resumable_stream_runs AS run ON run.id = thread.active_run_id"
             " WHERE thread.deleted_time IS NULL"
             " ORDER BY thread.last_activity_time LIMIT %(limit)s",
             {"limit": limit},
         )
         return [as_run(row) for row in rows]
+
+
+_NEWEST: Final = (
+    " AND (%(attempt)s = 0 OR EXISTS (SELECT 1 FROM resumable_stream_runs AS mine"
+    " WHERE mine.id = %(id)s AND mine.attempts = %(attempt)s))"
+)
+"""Refuses what an attempt does after a newer one has begun. Who has no attempt has seen the run's end."""
+
+
+def _who(run: Run) -> dict[str, Any]:
+    return {"thread": run.thread_id, "id": run.id, "attempt": run.attempt}
 
 
 _BY_KEY: Final = "SELECT * FROM resumable_stream_runs WHERE owner = %(owner)s AND idempotency_key = %(key)s"
@@ -254,9 +297,9 @@ async def _accept(
     row = await one(
         connection,
         "INSERT INTO resumable_stream_runs (id, thread_id, owner, stream_id,"
-        " idempotency_key, digest, message, message_id)"
+        " idempotency_key, digest, message, message_id, answers)"
         " VALUES (%(id)s, %(thread)s, %(owner)s, %(stream)s,"
-        " %(key)s, %(digest)s, %(message)s, %(message_id)s)"
+        " %(key)s, %(digest)s, %(message)s, %(message_id)s, %(answers)s)"
         " ON CONFLICT DO NOTHING RETURNING number",
         {
             "id": run.id,
@@ -267,6 +310,7 @@ async def _accept(
             "digest": message.digest,
             "message": run.message,
             "message_id": run.message_id,
+            "answers": None if run.answers is None else Json(dict(run.answers)),
         },
     )
     if row is None:
@@ -291,4 +335,7 @@ def as_run(row: dict[str, Any]) -> Run:
         message_id=row["message_id"],
         ended_ago=None if row.get("ended_ago") is None else float(row["ended_ago"]),
         followed=row["followed"],
+        answers=row["answers"],
+        attempts=row["attempts"],
+        handovers=row["handovers"],
     )

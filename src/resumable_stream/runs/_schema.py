@@ -55,6 +55,12 @@ MIGRATIONS: Final[tuple[LiteralString, ...]] = (
     """
     CREATE INDEX resumable_stream_threads_active ON resumable_stream_threads (owner) WHERE active_run_id IS NOT NULL;
     """,
+    """
+    ALTER TABLE resumable_stream_runs
+        ADD COLUMN answers json,
+        ADD COLUMN attempts integer NOT NULL DEFAULT 0,
+        ADD COLUMN handovers integer NOT NULL DEFAULT 0;
+    """,
 )
 
 _LOCK: Final = 0x7265_7375_6D65  # any number that no other program uses for its advisory locks

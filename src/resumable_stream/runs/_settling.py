@@ -15,14 +15,15 @@ from uuid import UUID
 
 import anyio
 
-from resumable_stream import LogUnavailable, Status, StreamConsumer, StreamNotFound
+from resumable_stream import LogUnavailable, Status, StreamConsumer, StreamNotFound, StreamProducer
 from resumable_stream.agent import Agent
 
 from ._answer import KEEP_SECONDS, turn_of, where
 from ._errors import Unavailable
-from ._liveness import PATIENCE, asking_memory, look
+from ._liveness import PATIENCE, asking_memory, asking_redis, look
 from ._run_store import RunStore
-from ._values import TEXT, Run
+from ._transcript import Transcript
+from ._values import Run
 
 logger = logging.getLogger("resumable_stream.app")
 
@@ -33,11 +34,13 @@ _RIGHT_SECONDS: Final = 2 * KEEP_SECONDS + 4.0
 class Settled(Enum):
     """How a run that held its thread was found.
 
-    ``ALIVE``: it is active. ``FREE``: it had ended, and holds the thread no more. ``IN_REPAIR``: it has ended, and
-    somebody is keeping what it said, or its process may still be about to.
+    ``ALIVE``: it is active. ``ORPHANED``: it is active, but no process has it now. ``FREE``: it had ended, and holds
+    the thread no more. ``IN_REPAIR``: it has ended, and somebody is keeping what it said, or its process may still be
+    about to.
     """
 
     ALIVE = auto()
+    ORPHANED = auto()
     FREE = auto()
     IN_REPAIR = auto()
 
@@ -48,13 +51,26 @@ class Settler:
     Args:
         agent: whose memory it is kept in.
         runs: who holds which thread.
+        producer: ends the streams of runs that nobody goes on with.
         consumer: tells how a run is.
+        max_attempts: how often a run is begun.
         lease: seconds after which a producer whose stream has vanished has noticed it for certain.
     """
 
-    def __init__(self, *, agent: Agent, runs: RunStore, consumer: StreamConsumer, lease: float) -> None:
+    def __init__(
+        self,
+        *,
+        agent: Agent,
+        runs: RunStore,
+        producer: StreamProducer,
+        consumer: StreamConsumer,
+        max_attempts: int,
+        lease: float,
+    ) -> None:
         self._agent = agent
         self._runs = runs
+        self._producer = producer
+        self._max_attempts = max_attempts
         self._consumer = consumer
         self._lease = lease
         self._unsaved: set[UUID] = set()
@@ -94,34 +110,45 @@ class Settler:
             Unavailable: when Redis or Postgres cannot be reached.
         """
         info = await look(self._consumer, run)
+        if info is not None and info.orphaned and await self._end(run, stop=info.stop_requested):
+            info = await look(self._consumer, run)
         if info is not None and info.status is Status.ACTIVE:
-            return Settled.ALIVE
+            return Settled.ORPHANED if info.orphaned else Settled.ALIVE
         # A log that was lost has not ended. Its producer may be alive, and knows after a third of its lease.
         if (info is None or info.last_id is None) and await self._runs.gone_for(run) < self._lease:
             return Settled.IN_REPAIR
         if info is not None and info.status is Status.COMPLETED:
             await self._runs.release(run)  # the history had the answer before the end was written
         elif await self._runs.begin_repair(run, seconds=_RIGHT_SECONDS):
-            text = await self._said(run)
-            with asking_memory(KEEP_SECONDS):
-                await self._agent.keep_partial(turn_of(run), text)
+            await self._repair(run)
             await self._runs.release(run)
         elif not await self._let_go(run, patience):
             return Settled.IN_REPAIR
         return Settled.FREE
 
-    async def _said(self, run: Run) -> str:
-        """All text of an ended run that the log still has."""
-        said: list[str] = []
+    async def _end(self, run: Run, *, stop: bool) -> bool:
+        """End the stream of a run that has no process, when it is to stop or was begun too often."""
+        if not stop and run.attempts - run.handovers < self._max_attempts:
+            return False
+        with asking_redis():
+            return await self._producer.end(run.stream_id, Status.CANCELLED if stop else Status.LOST)
+
+    async def _repair(self, run: Run) -> None:
+        """Keep what the run said, as far as the log still has it."""
+        if (whole := await self._runs.load(run.id)) is None:
+            return
+        said = Transcript()
         try:
             with anyio.fail_after(KEEP_SECONDS):
                 async with aclosing(self._consumer.events(run.stream_id)) as events:
-                    said += [e.data async for e in events if e.type == TEXT and isinstance(e.data, str)]
+                    async for event in events:
+                        said.add(event)
         except StreamNotFound:
             pass  # nothing is known of what it said
         except (LogUnavailable, TimeoutError) as error:
             raise Unavailable("redis") from error
-        return "".join(said)
+        with asking_memory(KEEP_SECONDS):
+            await self._agent.keep_partial(turn_of(whole), said.text)
 
     async def _let_go(self, run: Run, patience: float) -> bool:
         """Whether the run lets its thread go, soon."""

@@ -13,7 +13,7 @@ import anyio
 from resumable_stream import Status, StreamConsumer, StreamProducer
 from resumable_stream.agent import Agent, HistoryMessage
 
-from ._liveness import asking_memory, asking_redis, status_of
+from ._liveness import asking_memory, asking_redis, look, status_of
 from ._run_store import RunStore
 from ._settling import Settled, Settler
 from ._thread_store import ThreadStore
@@ -133,7 +133,7 @@ class ThreadService:
         if thread.active_run_id is None:
             return None
         run = await self._runs.get(owner, thread.active_run_id)
-        if run is None or await self._settler.settle(run) is not Settled.ALIVE:
+        if run is None or await self._settler.settle(run) not in (Settled.ALIVE, Settled.ORPHANED):
             return None
         return run
 
@@ -143,11 +143,16 @@ class ThreadService:
             await self._producer.cancel(run.stream_id)
         pause = 0.02
         with anyio.move_on_after(self._end_timeout) as scope:
-            while await status_of(self._consumer, run) is Status.ACTIVE:
+            while await self._is_at_work(run):
                 await anyio.sleep(pause)
                 pause = min(pause * 1.5, 0.25)
         if scope.cancelled_caught:
             logger.warning("run %s did not end in time; its thread is deleted anyway", run.id)
+
+    async def _is_at_work(self, run: Run) -> bool:
+        """Whether some process has the run. No other can take it once the thread is marked as deleted."""
+        info = await look(self._consumer, run)
+        return info is not None and info.status is Status.ACTIVE and not info.orphaned
 
 
 def _until(messages: Sequence[HistoryMessage], run: Run) -> list[HistoryMessage]:
@@ -160,5 +165,7 @@ def _until(messages: Sequence[HistoryMessage], run: Run) -> list[HistoryMessage]
         if message.id == run.message_id:
             return [*until, replace(message, interrupts=())]
         until.append(message)
+    if run.answers is not None:
+        return until
     asked = HistoryMessage(type="human", content=run.message, id=run.message_id, run_id=str(run.id))
     return [*until, asked]

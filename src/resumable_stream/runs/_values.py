@@ -4,35 +4,59 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 TEXT = "text"
 TITLE = "title"
+RESTARTED = "restarted"
+MESSAGE_END = "message_end"
+TOOL_CALL = "tool_call"
+TOOL_RESULT = "tool_result"
+
+
+class Strategy(StrEnum):
+    """What a message does when its thread has an active run.
+
+    ``REJECT``: it is refused. ``INTERRUPT``: the run is stopped, what it has said stays, and the message is answered.
+    """
+
+    REJECT = "reject"
+    INTERRUPT = "interrupt"
 
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A message that somebody sends.
+    """A message that somebody sends; or answers to what a thread waits for.
 
     Attributes:
         owner: who sends it, as ``identify`` named them.
-        text: what is said.
+        text: what is said; empty for answers.
         thread_id: the thread it belongs to; ``None`` starts a new one.
         idempotency_key: the same key from the same owner gets the same run, however often it is sent.
+        answers: a person's answers, by the ids of the interrupts that the thread waits at.
+        after_id: for answers, the id of the thread's last message.
+        strategy: what happens when the thread is busy.
     """
 
     owner: str
     text: str
     thread_id: UUID | None = None
     idempotency_key: str | None = None
+    answers: Mapping[str, Any] | None = field(default=None, hash=False)
+    after_id: str | None = None
+    strategy: Strategy = Strategy.REJECT
 
     @property
     def digest(self) -> bytes:
         """What must be equal when the same idempotency key comes again."""
         thread = None if self.thread_id is None else str(self.thread_id)
-        return hashlib.sha256(json.dumps([self.text, thread]).encode()).digest()
+        what = [self.text, thread] if self.answers is None else [self.text, thread, dict(self.answers)]
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +81,14 @@ class Run:
 
     Attributes:
         number: later runs of a thread have higher numbers.
-        message_id: the id that the human message has in the history.
+        message_id: the id that the human message has in the history; for answers, the last message's before them.
         ended_ago: seconds since it let its thread go; ``None`` while it holds it, whether it is alive or not.
         followed: whether some reader has asked for its stream already.
         names_thread: whether the thread had no name when the run began.
+        answers: what a person has answered; the message is empty then.
+        attempts: how often a process has begun to answer. The newest attempt is the one that counts.
+        handovers: how many of them were passed on in order; the others died, or are at work.
+        attempt: of this process, where it has one; what it does to the thread is refused once there is a newer one.
     """
 
     id: UUID
@@ -73,6 +101,10 @@ class Run:
     ended_ago: float | None = None
     followed: bool = False
     names_thread: bool = False
+    answers: Mapping[str, Any] | None = field(default=None, hash=False)
+    attempts: int = 0
+    handovers: int = 0
+    attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,302 @@
+"""Runs of this process: each claims its stream, answers, and lets its thread go.
+
+A run is anybody's until its stream is claimed, and the log gives a claim to one process at a time. Where a process dies
+or is told to end, another claims the stream and goes on from the agent's last checkpoint. What an attempt does in
+Postgres carries its number, and is refused once there is a newer one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from types import TracebackType
+from typing import Final, Self
+from uuid import UUID
+
+import anyio
+from anyio.abc import TaskGroup
+
+from resumable_stream import (
+    LogUnavailable,
+    Status,
+    StreamConsumer,
+    StreamError,
+    StreamEvent,
+    StreamExists,
+    StreamFailure,
+    StreamFenced,
+    StreamHandOver,
+    StreamNotFound,
+    StreamProducer,
+)
+from resumable_stream.agent import Agent
+
+from ._answer import TitleSlot, answer, turn_of, where
+from ._errors import Unavailable
+from ._liveness import PATIENCE, asking_redis
+from ._run_store import RunStore
+from ._settling import Settler
+from ._thread_store import ThreadStore
+from ._titles import Titles
+from ._transcript import Transcript
+from ._values import Run
+
+logger = logging.getLogger("resumable_stream.app")
+
+_EARLIER_SECONDS: Final = 10.0
+
+
+class _Outcome(Enum):
+    """What an attempt came to.
+
+    ``ENDED``: the stream has its end, or is gone. ``UNTOUCHED``: the agent was not asked, though the stream was ours.
+    ``HANDED_OVER``: another process goes on. ``ELSEWHERE``: another process has the run.
+    """
+
+    ENDED = auto()
+    UNTOUCHED = auto()
+    HANDED_OVER = auto()
+    ELSEWHERE = auto()
+
+
+class _Withdrawn(Exception):
+    """The run does not hold its thread any more; nothing of it may stay."""
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One attempt at a run; ``run`` has its number once it has begun."""
+
+    run: Run
+    asked: bool = False
+    unkept: bool = False
+    withdrawn: bool = False
+    said: Transcript = field(default_factory=Transcript)
+
+
+class Executor:
+    """Owns the runs of this process.
+
+    Entering gives it a task group. Leaving it cancels what is still active: such runs are handed over, or end as
+    ``lost`` where that cannot be. Call `drain` first to let them finish.
+
+    Args:
+        max_attempts: how often a run is begun before it is lost, where its process died each time; see `attempts_of`.
+            1 continues none.
+        closing: once set, no more runs are begun here.
+
+    Attributes:
+        resumes: whether runs are continued where their processes die or end.
+    """
+
+    def __init__(
+        self,
+        *,
+        agent: Agent,
+        producer: StreamProducer,
+        consumer: StreamConsumer,
+        runs: RunStore,
+        threads: ThreadStore,
+        settler: Settler,
+        max_attempts: int,
+        closing: asyncio.Event,
+    ) -> None:
+        self._agent = agent
+        self._producer = producer
+        self._consumer = consumer
+        self._runs = runs
+        self._threads = threads
+        self._settler = settler
+        self._titles = Titles(agent=agent, threads=threads)
+        self._max_attempts = max_attempts
+        self.resumes = max_attempts > 1
+        self._closing = closing
+        self._draining = asyncio.Event()
+        self._tasks: TaskGroup
+        self._here: dict[UUID, anyio.Event] = {}
+        self._idle = anyio.Event()
+        self._idle.set()
+
+    async def __aenter__(self) -> Self:
+        self._tasks = await anyio.create_task_group().__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._closing.set()
+        self._draining.set()
+        self._tasks.cancel_scope.cancel()
+        await self._tasks.__aexit__(kind, error, trace)
+
+    @property
+    def active(self) -> int:
+        """How many runs are at work here."""
+        return len(self._here)
+
+    async def drain(self, *, grace: float, seconds: float) -> bool:
+        """Let the runs of this process finish; after the grace, pass those on that can be continued elsewhere.
+
+        Args:
+            grace: seconds in which they go on as always.
+            seconds: how long they may take after that to come to a step where nothing is lost.
+
+        Returns:
+            Whether none is left.
+        """
+        if await self.wait_idle(seconds=grace) or not self.resumes:
+            return self._idle.is_set()
+        self._draining.set()
+        return await self.wait_idle(seconds=seconds)
+
+    async def wait_idle(self, *, seconds: float) -> bool:
+        """Wait until no run is at work here, at most so long. Returns whether that came."""
+        with anyio.move_on_after(seconds):
+            await self._idle.wait()
+        return self._idle.is_set()
+
+    def launch(self, run: Run) -> bool:
+        """Execute a run in the background. Returns whether that began: not when it is here already, or all must end."""
+        if run.id in self._here or self._closing.is_set():
+            return False
+        self._here[run.id] = anyio.Event()
+        self._idle = anyio.Event() if self._idle.is_set() else self._idle
+        self._tasks.start_soon(self._execute, run, name=f"run {run.id}")
+        return True
+
+    async def perform(self, run_id: UUID) -> None:
+        """Execute a run and wait until this process is done with it. Cancelled, only the waiting ends."""
+        run = await self._runs.load(run_id)
+        if run is not None:
+            self.launch(run)
+        if (done := self._here.get(run_id)) is not None:
+            await done.wait()
+
+    async def _execute(self, run: Run) -> None:
+        """Answer a run to its end, unless another process has it. Errors are logged, and told on the stream."""
+        attempt, outcome = _Attempt(run), _Outcome.HANDED_OVER if self.resumes else _Outcome.ENDED
+        try:
+            outcome = await self._produce(attempt)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._finish(attempt, outcome)
+            self._here.pop(run.id).set()
+            if not self._here:
+                self._idle.set()
+
+    async def _produce(self, attempt: _Attempt) -> _Outcome:
+        """Claim the stream and write it. Cancelled, the run is handed over where it can be."""
+        run = attempt.run
+        ended_as = Status.ACTIVE if self.resumes else Status.LOST
+        try:
+            result = await self._producer.run(
+                run.stream_id, self._source(attempt), existing=True, cancelled_as=ended_as
+            )
+        except (StreamExists, StreamFenced):
+            return _Outcome.ELSEWHERE
+        except StreamNotFound:
+            return _Outcome.UNTOUCHED
+        except _Withdrawn:
+            attempt.withdrawn = True
+        except StreamFailure as error:
+            logger.warning("run %s failed: %s", run.id, error.code)
+        except LogUnavailable as error:
+            logger.warning("run %s: Redis was not available: %s", run.id, where(error))
+        except StreamError as error:
+            logger.warning("run %s was given up: %s", run.id, where(error))
+        except Exception as error:  # noqa: BLE001 - one run that breaks must not take the others down
+            logger.error("run %s broke: %s", run.id, where(error))
+        else:
+            if result.status is Status.ACTIVE:
+                return _Outcome.HANDED_OVER
+        return _Outcome.ENDED if attempt.asked else _Outcome.UNTOUCHED
+
+    async def _source(self, attempt: _Attempt) -> AsyncGenerator[StreamEvent, None]:
+        """What the stream is made of. It is first pulled when the stream is claimed."""
+        try:
+            run = await self._runs.begin(attempt.run.id)
+        except Unavailable:
+            raise StreamHandOver from None  # whoever looks next tries again
+        if run is None:
+            raise _Withdrawn
+        attempt.run = run
+        if run.attempts - run.handovers > self._max_attempts:
+            raise StreamFailure("attempts_exhausted", "The answer was broken off too often.")
+        earlier = await self._read_earlier(attempt) if run.attempts > 1 else False
+        if earlier and not self.resumes:
+            raise StreamFailure("not_resumable", "The answer was broken off and cannot be continued.")
+        turn = turn_of(
+            run,
+            told=attempt.said.told if earlier else None,
+            drain=self._draining if self.resumes else None,
+        )
+        title = TitleSlot(expected=run.names_thread)
+        if run.names_thread:
+            self._tasks.start_soon(self._titles.make, run, title, name=f"title {run.thread_id}")
+        attempt.asked = True
+        events = answer(
+            self._agent.stream(turn), said=attempt.said, title=title, broken_off=lambda: self._broken_off(attempt)
+        )
+        async with aclosing(events):
+            async for event in events:
+                yield event
+
+    async def _read_earlier(self, attempt: _Attempt) -> bool:
+        """Add up what earlier attempts have written. Returns whether there was one: it may have died before its first.
+
+        Raises:
+            StreamHandOver: that cannot be read now.
+        """
+        stream_id = attempt.run.stream_id
+        try:
+            with anyio.fail_after(_EARLIER_SECONDS):
+                newest = (await self._consumer.status(stream_id)).last_id
+                if newest is None:
+                    return True
+                async with aclosing(self._consumer.events(stream_id)) as events:
+                    async for event in events:
+                        attempt.said.add(event)
+                        if event.id is not None and event.id >= newest:
+                            break
+        except (LogUnavailable, StreamError, TimeoutError) as error:
+            logger.warning("run %s: earlier events cannot be read: %s", attempt.run.id, where(error))
+            raise StreamHandOver from None
+        return True
+
+    async def _broken_off(self, attempt: _Attempt) -> None:
+        """Keep what was said, unless another process is about to go on."""
+        attempt.unkept = self.resumes and self._draining.is_set()
+        if not attempt.unkept:
+            await self._settler.keep(attempt.run, attempt.said.text)
+
+    async def _finish(self, attempt: _Attempt, outcome: _Outcome) -> None:
+        """After the stream: let the thread go, or see to it that somebody does."""
+        run = attempt.run
+        try:
+            if outcome is _Outcome.HANDED_OVER:
+                if run.attempt:
+                    await self._runs.hand_over(run)
+            elif attempt.withdrawn:
+                with asking_redis():
+                    await self._producer.delete(run.stream_id)
+            elif outcome is _Outcome.UNTOUCHED or (outcome is _Outcome.ENDED and attempt.unkept):
+                await self._settler.settle(run, patience=PATIENCE)
+            elif outcome is _Outcome.ENDED:
+                await self._settler.let_go(run)
+                if await self._threads.is_deleted(run.thread_id):
+                    # It was deleted while this process could not hear it; nothing of it may stay.
+                    await self._agent.delete(str(run.thread_id))
+        except Exception as error:  # noqa: BLE001 - the next message, or the janitor, settles what is left
+            logger.warning("run %s: not all was tidied up: %s", run.id, where(error))
+
+
+def attempts_of(agent: Agent, wanted: int) -> int:
+    """How often runs of this agent can be begun: once, where it cannot go on from where another process was."""
+    return wanted if getattr(agent, "resumable", False) else 1
