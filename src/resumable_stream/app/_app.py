@@ -31,7 +31,7 @@ from ._operations import Operation
 from ._origins import OriginCheck
 from ._pages import Pages
 from ._schemas import Health, NoBody, NoQuery
-from ._services import Services, open_services
+from ._services import Services, open_services, work
 from ._settings import Settings, load_settings
 
 QueryT = TypeVar("QueryT", bound=BaseModel)
@@ -53,6 +53,7 @@ class ChatApp(Starlette):
         self.settings = settings
         plan = plan_agent(agent, settings)
         limits = owner_limits(settings, identified=identify is not anonymous)
+        self._plan = plan
         self._shared = SharedLifespan(lambda: open_services(settings, plan, limits))
         self._checks = Checks(
             enter=self._get_services,
@@ -95,6 +96,21 @@ class ChatApp(Starlette):
             LifespanNotEntered: nobody has entered ``lifespan``.
         """
         self._get_services().closing.set()
+
+    async def work(self, *, concurrency: int = 100) -> None:
+        """Answer the messages that web processes take with ``RUN_EXECUTOR=worker``, until SIGTERM or SIGINT.
+
+        For worker processes, without ``lifespan``. Neither Redis nor Postgres has to be up at the start. At the end, or
+        when the call is cancelled, active runs get the grace period of the settings and are handed over to other
+        workers.
+
+        Args:
+            concurrency: how many messages are answered at once.
+
+        Raises:
+            ModuleNotFoundError: docket is not installed; the text says how to.
+        """
+        await work(self.settings, self._plan, concurrency=concurrency)
 
     def _get_services(self) -> Services:
         return self._shared.value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,8 +32,10 @@ from ._limits import OpenStreams, OwnerLimits
 from ._readiness import ReadinessProbe
 from ._routes import ChatRoutes
 from ._settings import Settings
-from ._signals import set_on_signals
+from ._signals import set_by_signals, set_on_signals
 from ._stream import StreamRoute
+
+Listen = Callable[[asyncio.Event], AbstractContextManager[None]]
 
 _CLOSE_SECONDS: Final = 12.0
 """What an active run gets to end beyond its lease when its thread is deleted: the core lets a source close for 10 s."""
@@ -76,7 +78,10 @@ async def open_services(settings: Settings, plan: AgentPlan, limits: OwnerLimits
     On the way out streams are closed first, then runs get their grace period and are handed over or
     end as ``lost``, then connections close.
     """
-    async with _open_rooms(settings, plan, max_active=limits.active_runs) as rooms, anyio.create_task_group() as tasks:
+    async with (
+        _open_rooms(settings, plan, max_active=limits.active_runs, listen=set_on_signals) as rooms,
+        anyio.create_task_group() as tasks,
+    ):
         queue = _queue(settings)
         if queue is not None:
             tasks.start_soon(queue.keep_open)
@@ -116,14 +121,18 @@ async def open_services(settings: Settings, plan: AgentPlan, limits: OwnerLimits
 
 async def work(settings: Settings, plan: AgentPlan, *, concurrency: int) -> None:
     """Execute runs of the queue until the process is told to stop, or the call is cancelled."""
-    async with _open_rooms(settings, plan, max_active=None) as rooms, anyio.create_task_group() as tasks:
+    async with (
+        _open_rooms(settings, plan, max_active=None, listen=set_by_signals) as rooms,
+        anyio.create_task_group() as tasks,
+    ):
         queue = RunQueue(settings.redis_url.get_secret_value(), perform=rooms.executor.perform, concurrency=concurrency)
         tasks.start_soon(queue.keep_open)
         tasks.start_soon(_janitor(settings, rooms, queue.put).work)
         try:
             await rooms.closing.wait()
         finally:
-            await _close(settings, rooms)
+            with anyio.CancelScope(shield=True):
+                await _close(settings, rooms)
             tasks.cancel_scope.cancel()
 
 
@@ -150,7 +159,9 @@ def _janitor(settings: Settings, rooms: _Rooms, adopt: Callable[[Run], Awaitable
 
 
 @asynccontextmanager
-async def _open_rooms(settings: Settings, plan: AgentPlan, *, max_active: int | None) -> AsyncIterator[_Rooms]:
+async def _open_rooms(
+    settings: Settings, plan: AgentPlan, *, max_active: int | None, listen: Listen
+) -> AsyncIterator[_Rooms]:
     closing = asyncio.Event()
     database = Database(
         settings.database_url.get_secret_value(),
@@ -161,7 +172,7 @@ async def _open_rooms(settings: Settings, plan: AgentPlan, *, max_active: int | 
     agent = plan.build(database.pool)
     async with AsyncExitStack() as stack:
         if settings.handle_signals:
-            stack.enter_context(set_on_signals(closing))
+            stack.enter_context(listen(closing))
         redis = Redis.from_url(settings.redis_url.get_secret_value())
         stack.push_async_callback(redis.aclose)
         await stack.enter_async_context(database)

@@ -1,4 +1,4 @@
-"""The command ``resumable-stream``: ``demo`` needs nothing but itself, ``serve`` configured servers.
+"""The command ``resumable-stream``: ``demo`` needs nothing but itself, ``serve`` and ``worker`` configured servers.
 
 Exit codes: 0 after a stop that was asked for, 1 when something could not be started, 2 when the
 command line, the settings or the installed packages do not suffice.
@@ -75,6 +75,19 @@ def _parser() -> argparse.ArgumentParser:
     _add_address(serve)
     _add_log_format(serve)
     serve.set_defaults(command=_run_serve, extra="app")
+
+    worker = commands.add_parser(
+        "worker",
+        help="answer the messages that servers take with RUN_EXECUTOR=worker",
+        description="Execute runs beside the servers, from a queue in Redis. It reads the same settings.",
+    )
+    worker.add_argument(
+        "--app", metavar="MODULE:NAME", help="an app of yours, or a function that makes it (default: that of `serve`)"
+    )
+    worker.add_argument(
+        "--concurrency", type=_count, default=100, metavar="N", help="how many runs at once (%(default)s)"
+    )
+    worker.set_defaults(command=_run_worker, extra="worker")
     return parser
 
 
@@ -97,6 +110,12 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 100000")
+    return int(text)
+
+
 def _run_demo(options: argparse.Namespace) -> None:
     _say(f"resumable-stream {version(DISTRIBUTION)}: starting the demo")
     from ._demo import run_demo  # takes seconds, and needs the extra
@@ -108,6 +127,12 @@ def _run_serve(options: argparse.Namespace) -> None:
     from ._serve import run_server  # takes seconds, and needs the extra
 
     run_server(host=options.host, port=options.port, log_format=options.log_format, say=_say)
+
+
+def _run_worker(options: argparse.Namespace) -> None:
+    from ._worker import run_worker  # takes seconds, and needs the extra
+
+    run_worker(app=options.app, concurrency=options.concurrency, say=_say)
 
 
 def _say(text: str, end: str = "\n") -> None:
@@ -125,4 +150,5 @@ def _fail(message: str, code: int) -> int:
 def _install_line(error: ModuleNotFoundError, extra: str) -> str:
     if extra != "demo" and "pip install" in str(error):
         return str(error)  # it names the extra of a provider
-    return f"{error.name} is not installed. Run: pip install '{DISTRIBUTION}[{extra}]'"
+    package = (error.name or "").partition(".")[0]
+    return f"{package} is not installed. Run: pip install '{DISTRIBUTION}[{extra}]'"

@@ -48,6 +48,7 @@ from ._values import Run
 logger = logging.getLogger("resumable_stream.app")
 
 _EARLIER_SECONDS: Final = 10.0
+_STORAGE_SECONDS: Final = 30.0
 
 
 class _Outcome(Enum):
@@ -220,10 +221,7 @@ class Executor:
 
     async def _source(self, attempt: _Attempt) -> AsyncGenerator[StreamEvent, None]:
         """What the stream is made of. It is first pulled when the stream is claimed."""
-        try:
-            run = await self._runs.begin(attempt.run.id)
-        except Unavailable:
-            raise StreamHandOver from None  # whoever looks next tries again
+        run = await self._begin(attempt.run.id)
         if run is None:
             raise _Withdrawn
         attempt.run = run
@@ -247,6 +245,20 @@ class Executor:
         async with aclosing(events):
             async for event in events:
                 yield event
+
+    async def _begin(self, run_id: UUID) -> Run | None:
+        """Have the attempt counted. The message is accepted, so Postgres is waited for."""
+        pause = 0.05
+        with anyio.move_on_after(_STORAGE_SECONDS):
+            while True:
+                try:
+                    return await self._runs.begin(run_id)
+                except Unavailable:
+                    await anyio.sleep(pause)
+                    pause = min(2 * pause, 1.0)
+        raise StreamFailure(
+            "storage_unavailable", "The conversation could not be loaded or saved. Try again in a moment."
+        )
 
     async def _read_earlier(self, attempt: _Attempt) -> bool:
         """Add up what earlier attempts have written. Returns whether there was one: it may have died before its first.
