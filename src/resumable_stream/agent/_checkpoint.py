@@ -15,11 +15,13 @@ from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMet
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.checkpoint.serde.types import ERROR
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from ..logs import get_logger
+from ._failures import describe
 
 logger = get_logger(__name__)
 
@@ -116,7 +118,14 @@ class RunSaver(AsyncPostgresSaver):
         task_id: str,
         task_path: str = "",
     ) -> Coroutine[Any, Any, None]:
-        """Save writes of a task. Counted from the call on, not from the first step of the coroutine."""
+        """Save writes of a task. Counted from the call on, not from the first step of the coroutine.
+
+        Of an error, only what is no text is saved: providers quote keys and prompts in theirs.
+        """
+        writes = [
+            (channel, describe(value) if channel == ERROR and isinstance(value, BaseException) else value)
+            for channel, value in writes
+        ]
         done = asyncio.get_running_loop().create_future()
         self._writes.add(done)
         if task_id != NULL_TASK_ID:  # a thread's first input belongs to a checkpoint that is never saved
