@@ -93,7 +93,7 @@ async def test_examples_and_answers_fit_their_schemas(chat: Chat, document: dict
 def test_every_error_code_of_the_table_is_used_by_some_operation() -> None:
     general = {"unauthenticated", "body_too_large", "unsupported_media_type", "invalid_request"}
     general |= {"redis_unavailable", "postgres_unavailable", "shutting_down"}
-    general |= {"cross_site_request", "body_timeout", "uri_too_long", "headers_too_large"}
+    general |= {"unknown_host", "cross_site_request", "body_timeout", "uri_too_long", "headers_too_large"}
     assert {code for operation in OPERATIONS for code in operation.errors} | general == set(ERROR_STATUS)
 
 

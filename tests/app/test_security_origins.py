@@ -90,6 +90,30 @@ async def test_origins_that_are_named_may_change_things(
                 assert response.status_code == status, headers
 
 
+async def test_a_page_that_gives_its_name_the_apps_address_gets_nothing(
+    valkey_url: str, database_url: str, empty_redis: Redis, agent: ScriptedAgent
+) -> None:
+    """DNS rebinding: the browser takes it for the same origin, and only the name of the host shows it."""
+    settings = settings_for(valkey_url, database_url, allowed_hosts="chat.example, 127.0.0.1, [::1]")
+    async with served(create_app(settings, agent=agent)) as url, chat_on(url) as chat:
+        for host, status in (
+            ("chat.example", 200),
+            ("Chat.Example:8000", 200),
+            ("[::1]:8000", 200),
+            ("evil.example", 421),
+            ("evil.example:8000", 421),
+            ("chat.example.evil.example", 421),
+            ("evilchat.example", 421),
+        ):
+            headers = {"Host": host, "Sec-Fetch-Site": "same-origin", "Origin": f"http://{host}"}
+            assert (await chat.http.get("/v1/threads", headers=headers)).status_code == status, host
+            response = await chat.post("", None, **headers)
+            assert response.status_code == (422 if status == 200 else 421), host
+            assert (await chat.http.get("/healthz", headers=headers)).status_code == 200, (
+                "load balancers ask by address"
+            )
+
+
 async def test_what_is_refused_has_changed_nothing(chat: Chat, agent: ScriptedAgent) -> None:
     response = await chat.post("hello", None, **{"Sec-Fetch-Site": "cross-site"})
     assert response.status_code == 403

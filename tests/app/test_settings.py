@@ -63,6 +63,8 @@ def test_what_is_missing_is_named_with_what_to_write(environment: pytest.MonkeyP
         ("CORS_ORIGINS", "example.com", "https://host"),
         ("CORS_ORIGINS", "https://example.com/path", "https://host"),
         ("TRUSTED_ORIGINS", "*", "name the origins"),
+        ("ALLOWED_HOSTS", "https://chat.example", "without https://"),
+        ("ALLOWED_HOSTS", "chat.example:8000", "without https:// and ports"),
         ("TRUSTED_ORIGINS", "chat.example", "https://host"),
         ("HANDLE_SIGNALS", "perhaps", "HANDLE_SIGNALS"),
     ],

@@ -26,6 +26,9 @@ class Mutation(NamedTuple):
     replacement: str
 
 
+FOREIGN: Final = "test_owners.py::test_what_is_somebody_elses_is_answered_as_what_is_not_there"
+OWN: Final = "test_owners.py::test_ids_keys_and_cursors_of_lists_are_each_owners_own"
+
 MUTATIONS: Final = (
     # 1
     Mutation(
@@ -300,6 +303,61 @@ MUTATIONS: Final = (
         "_hub.py",
         "placed = after is None or await feed.places(after)",
         "placed = True",
+    ),
+    # 19
+    Mutation(FOREIGN, "the owner of a run's thread", "runs/_run_store.py", "AND thread.owner = %(owner)s", ""),
+    Mutation(
+        FOREIGN, "the owner of a thread that gets a message", "runs/_run_store.py", 'row["holder"] != owner or ', ""
+    ),
+    Mutation(
+        FOREIGN,
+        "the owner of a thread that is read",
+        "runs/_thread_store.py",
+        'AND owner = %(owner)s AND deleted_time IS NULL",',
+        'AND deleted_time IS NULL",',
+    ),
+    Mutation(
+        FOREIGN,
+        "the owner of a thread that is renamed",
+        "runs/_thread_store.py",
+        "AND owner = %(owner)s AND deleted_time IS NULL RETURNING",
+        "AND deleted_time IS NULL RETURNING",
+    ),
+    Mutation(
+        FOREIGN,
+        "the owner of a thread that is deleted",
+        "runs/_thread_store.py",
+        "AND owner = %(owner)s AND purged_time",
+        "AND purged_time",
+    ),
+    Mutation(
+        "test_owners.py::test_a_foreign_run_or_cursor_is_as_good_as_a_made_up_one",
+        "the comparison of a run's thread",
+        "runs/_reading.py",
+        "if run is None or run.thread_id != thread_id:",
+        "if run is None:",
+    ),
+    Mutation(
+        "test_owners.py::test_a_foreign_run_or_cursor_is_as_good_as_a_made_up_one",
+        "the comparison of the thread of a run to stop",
+        "runs/_manager.py",
+        "if run is None or run.thread_id != thread_id:",
+        "if run is None:",
+    ),
+    Mutation(
+        OWN,
+        "the owner of an idempotency key",
+        "runs/_run_store.py",
+        "owner = %(owner)s AND idempotency_key",
+        "idempotency_key",
+    ),
+    Mutation(OWN, "the owner of a list", "runs/_thread_store.py", "WHERE thread.owner = %(owner)s AND", "WHERE"),
+    Mutation(
+        OWN,
+        "the mark of a deleted thread",
+        "runs/_thread_store.py",
+        "SET deleted_time = coalesce(deleted_time, clock_timestamp()), chat_name",
+        "SET chat_name",
     ),
     # 21
     Mutation(

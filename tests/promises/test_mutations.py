@@ -18,7 +18,7 @@ from promises.mutations_cluster import CLUSTER_MUTATIONS
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parents[1]
-PROMISES = {*range(1, 12), 14, 16, 17, 18, 21, 24}
+PROMISES = {*range(1, 12), 14, 16, 17, 18, 19, 21, 24}
 
 
 class Promised(NamedTuple):

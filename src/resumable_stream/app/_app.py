@@ -28,7 +28,7 @@ from ._lifespan import SharedLifespan
 from ._limits import owner_limits
 from ._openapi import build_document
 from ._operations import Operation
-from ._origins import OriginCheck
+from ._origins import HostCheck, OriginCheck
 from ._pages import Pages
 from ._schemas import Health, NoBody, NoQuery
 from ._services import Services, open_services, work
@@ -58,6 +58,7 @@ class ChatApp(Starlette):
         self._checks = Checks(
             enter=self._get_services,
             identify=identify,
+            hosts=HostCheck(settings.allowed_hosts),
             origins=OriginCheck((*settings.cors_origins, *settings.trusted_origins)),
             body_timeout=settings.body_timeout_seconds,
             max_body_bytes=settings.max_body_bytes,

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ._errors import ApiError, invalid_request
 from ._identity import Identify, Identity, identify_caller
 from ._operations import Operation
-from ._origins import OriginCheck
+from ._origins import HostCheck, OriginCheck
 from ._schemas import NoBody
 from ._sizes import check_sizes
 
@@ -58,6 +58,7 @@ class Checks:
 
     enter: Callable[[], object]
     identify: Identify
+    hosts: HostCheck
     origins: OriginCheck
     body_timeout: float
     max_body_bytes: int
@@ -72,6 +73,8 @@ class Checks:
 
         async def checked(request: Request) -> ASGIApp:
             self.enter()
+            if operation.secured:  # load balancers ask others by an address
+                self.hosts.check(request.headers)
             if operation.method != "GET":
                 self.origins.check(request.headers)
             caller = await identify_caller(self.identify, request) if operation.secured else NOBODY

@@ -154,7 +154,7 @@ def _responses(operation: Operation[Any, Any], schemas: _Schemas) -> dict[str, A
 def _codes(operation: Operation[Any, Any]) -> list[str]:
     codes = list(operation.errors)
     if operation.secured:
-        codes += ["unauthenticated", "redis_unavailable", "postgres_unavailable"]
+        codes += ["unknown_host", "unauthenticated", "redis_unavailable", "postgres_unavailable"]
     if operation.query is not NoQuery or operation.body is not NoBody:
         codes.append("invalid_request")
     if operation.method != "GET":

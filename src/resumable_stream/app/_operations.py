@@ -264,6 +264,7 @@ ERROR_STATUS: Final = {
     "body_too_large": (413, "The body is too large."),
     "uri_too_long": (414, "The query is too long."),
     "unsupported_media_type": (415, "The body must be `application/json`."),
+    "unknown_host": (421, "The app is not known by this host name."),
     "invalid_request": (422, "The request is not valid; `detail` names fields and reasons."),
     "idempotency_mismatch": (422, "The Idempotency-Key was used for another message."),
     "too_many_runs": (429, "The caller has as many active runs as one may have; `Retry-After` says when to try again."),

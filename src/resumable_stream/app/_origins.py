@@ -1,4 +1,4 @@
-"""Whether a request that changes something comes from a page that may send it.
+"""Whether a request was meant for this app, and, when it changes something, comes from a page that may send it.
 
 A browser sends cookies along with requests of any page, so that a page of somebody else's could act in the name of
 whoever looks at it. Browsers say where a request comes from, in headers that no page can set: ``Sec-Fetch-Site`` (on
@@ -8,6 +8,7 @@ cookies that they were not given.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from ._errors import ApiError
 
 _OWN: Final = ("same-origin", "none")
 """``none`` is the person at the browser: no page has asked for it."""
+_PORT: Final = re.compile(r":\d*$")
 _PORTS: Final = {"http": ":80", "https": ":443"}
 
 
@@ -48,6 +50,29 @@ class OriginCheck:
         if site is None and origin is not None and _leads_to(origin, headers.get("host", "")):
             return
         raise ApiError(403, "cross_site_request", "Pages of another origin must not do this.")
+
+
+class HostCheck:
+    """Refuses requests that were meant for another host.
+
+    A page can give its own host name the address of this server (DNS rebinding); then it is of the same origin for the
+    browser, and only its name shows that it is somebody else's.
+
+    Args:
+        allowed: names or addresses, without ports; empty for all.
+    """
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        self._allowed = frozenset(host.lower() for host in allowed)
+
+    def check(self, headers: Headers) -> None:
+        """Let a request pass, or not.
+
+        Raises:
+            ApiError: 421 for a host that is not this app's.
+        """
+        if self._allowed and _PORT.sub("", headers.get("host", "").lower()) not in self._allowed:
+            raise ApiError(421, "unknown_host", "This is not a host of this app.")
 
 
 def _leads_to(origin: str, host: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -186,16 +187,29 @@ class Settings(BaseSettings):
         " Host header, for browsers without Sec-Fetch-Site.",
     )
 
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Host names by which the app may be reached, separated by commas and without ports. Unset: any."
+        " Needed where there is no identify, against pages that give their name the app's address.",
+    )
     log_format: Literal["text", "json"] = Field(
         default="text",
         description="How the log of the command `resumable-stream` looks: text, or one JSON object a line.",
     )
 
-    @field_validator("cors_origins", "trusted_origins", mode="before")
+    @field_validator("cors_origins", "trusted_origins", "allowed_hosts", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for host in value:
+            if not re.fullmatch(r"[\w.-]+|\[[0-9a-fA-F:.]+\]", host):
+                raise ValueError("write names as chat.example or [::1], without https:// and ports")
         return value
 
     @field_validator("trusted_origins")
