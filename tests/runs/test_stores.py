@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
@@ -21,12 +22,33 @@ from resumable_stream.runs import (
 )
 from resumable_stream.runs._run_store import Held, Repeated
 from resumable_stream.runs._titles import clean_title
+from support import wait_until
 
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     async with Database(database_url, timeout=10.0) as opened:
         yield opened
+
+
+async def test_a_long_queue_is_no_outage(database_url: str) -> None:
+    """Each has its time once it is its turn. When Postgres falls silent, nobody waits for long."""
+    async with Database(database_url, pool_size=1, timeout=0.5) as database:
+        await wait_until(lambda: database.is_set_up)
+        with anyio.fail_after(30):
+            done = 0
+
+            async def work(seconds: float) -> None:
+                nonlocal done
+                await database.fetch("SELECT pg_sleep(%(seconds)s)", {"seconds": seconds})
+                done += 1
+
+            async with anyio.create_task_group() as tasks:
+                for _ in range(20):
+                    tasks.start_soon(work, 0.05)
+            assert done == 20
+            results = await asyncio.gather(*(work(3) for _ in range(5)), return_exceptions=True)
+            assert [type(result) for result in results] == [Unavailable] * 5
 
 
 @pytest.fixture

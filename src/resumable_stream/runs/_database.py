@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -28,6 +29,8 @@ DatabaseState = Literal["ok", "unavailable", "read_only", "not_set_up"]
 """What a look at Postgres finds; ``read_only`` is a standby, ``not_set_up`` lacks tables yet."""
 
 _RETRY_SECONDS: Final = 0.5
+_QUEUE_SECONDS: Final = 10.0
+"""How long a piece of work waits for its turn while Postgres answers others."""
 _POOL_SECONDS: Final = 10.0
 _PASSING: Final = ("08", "25006", "53", "57")
 """SQL states that pass by themselves: lost connections, a standby, no resources left, a server that restarts."""
@@ -42,7 +45,8 @@ class Database:
     Args:
         dsn: where Postgres is, ``postgresql://user:password@host:5432/name``.
         pool_size: the most connections that are opened.
-        timeout: seconds for one piece of work, from asking for a connection to the commit.
+        timeout: seconds for one piece of work, from its turn to the commit; and in which Postgres must have answered
+            somebody, for those who wait for their turn.
         set_up: what else is to be set up before the first use, such as the tables of an agent's memory.
         prepare: whether statements are prepared on the server; not behind a PgBouncer that pools transactions.
     """
@@ -59,6 +63,8 @@ class Database:
         self._timeout = timeout
         self._more = tuple(set_up)
         self._ready = anyio.Event()
+        self._turns = asyncio.Semaphore(pool_size)
+        self._answered = 0.0
         self._stack = AsyncExitStack()
         self.pool: Pool = AsyncConnectionPool(
             dsn,
@@ -163,16 +169,47 @@ class Database:
     async def _connection(self) -> AsyncIterator[Connection]:
         """A connection that commits each statement, for as long as one piece of work may take."""
         try:
-            with anyio.fail_after(self._timeout):
-                await self._ready.wait()
-                async with self.pool.connection() as connection:
-                    yield connection
+            left = await self._wait_for_a_turn()
+            try:
+                with anyio.fail_after(left):
+                    await self._ready.wait()
+                    async with self.pool.connection() as connection:
+                        yield connection
+                self._answered = anyio.current_time()
+            finally:
+                self._turns.release()
         except (TimeoutError, psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise Unavailable("postgres") from error
         except psycopg.Error as error:
             if (error.sqlstate or "").startswith(_PASSING):
                 raise Unavailable("postgres") from error
             raise DatabaseFault(error.sqlstate) from None
+
+    async def _wait_for_a_turn(self) -> float:
+        """Wait in a queue. That it is long, as when all viewers of a process come at once, is no outage.
+
+        Returns:
+            How many seconds are left for the work itself.
+
+        Raises:
+            TimeoutError: nobody was answered for a while, or it is too long after all.
+        """
+        turn = asyncio.ensure_future(self._turns.acquire())
+        begin = anyio.current_time()
+        try:
+            while True:
+                now = anyio.current_time()
+                left = max(begin, self._answered) + self._timeout - now
+                if turn.done():
+                    return left
+                if left <= 0 or now >= begin + _QUEUE_SECONDS:
+                    raise TimeoutError
+                await asyncio.wait({turn}, timeout=left)
+        except BaseException:
+            if turn.done() and not turn.cancelled():
+                self._turns.release()
+            turn.cancel()
+            raise
 
     async def _set_up(self) -> None:
         told = ""
