@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypedDict
@@ -210,7 +211,7 @@ async def test_signals_are_heard_before_the_handler_that_was_there_and_put_back(
     event = asyncio.Event()
     before = signal.signal(signal.SIGTERM, server)
     try:
-        with set_on_signals(event):
+        with set_on_signals(event, patience=DEADLINE):
             os.kill(os.getpid(), signal.SIGTERM)
             async with asyncio.timeout(DEADLINE):
                 await event.wait()
@@ -220,11 +221,31 @@ async def test_signals_are_heard_before_the_handler_that_was_there_and_put_back(
         signal.signal(signal.SIGTERM, before)
 
 
+async def test_a_signal_that_nobody_handles_ends_the_process_when_it_had_time_to_end_well() -> None:
+    program = """
+import asyncio, os, signal
+from resumable_stream.app._signals import set_on_signals
+
+async def main():
+    closing = asyncio.Event()
+    with set_on_signals(closing, patience=0.2):
+        os.kill(os.getpid(), signal.SIGTERM)
+        await closing.wait()
+        print("closing", flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+    async with asyncio.timeout(DEADLINE):
+        process = await anyio.run_process([sys.executable, "-c", program], check=False)
+    assert (process.stdout, process.returncode) == (b"closing\n", -signal.SIGTERM)
+
+
 async def test_outside_of_the_main_thread_no_signal_is_touched() -> None:
     before = signal.getsignal(signal.SIGTERM)
 
     async def look() -> object:
-        with set_on_signals(asyncio.Event()):
+        with set_on_signals(asyncio.Event(), patience=DEADLINE):
             return signal.getsignal(signal.SIGTERM)
 
     assert await anyio.to_thread.run_sync(lambda: asyncio.run(look())) is before

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import anyio
@@ -78,8 +79,11 @@ async def open_services(settings: Settings, plan: AgentPlan, limits: OwnerLimits
     On the way out streams are closed first, then runs get their grace period and are handed over or
     end as ``lost``, then connections close.
     """
+    patience = settings.shutdown_grace_seconds + settings.drain_seconds + _CLOSE_SECONDS
     async with (
-        _open_rooms(settings, plan, max_active=limits.active_runs, listen=set_on_signals) as rooms,
+        _open_rooms(
+            settings, plan, max_active=limits.active_runs, listen=partial(set_on_signals, patience=patience)
+        ) as rooms,
         anyio.create_task_group() as tasks,
     ):
         queue = _queue(settings)

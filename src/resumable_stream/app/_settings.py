@@ -152,7 +152,8 @@ class Settings(BaseSettings):
     handle_signals: bool = Field(
         default=True,
         description="On SIGTERM and SIGINT close open streams first, so that the server can stop; the handlers that"
-        " were there are called as before. Set it to false where the host calls app.drain() itself.",
+        " were there are called as before; where there was none, the process ends when it had time to end well. Set it"
+        " to false where the host calls app.drain() itself.",
     )
 
     max_body_bytes: int = Field(

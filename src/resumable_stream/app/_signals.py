@@ -18,23 +18,38 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
-def set_on_signals(event: asyncio.Event) -> Iterator[None]:
+def set_on_signals(event: asyncio.Event, *, patience: float) -> Iterator[None]:
     """Set the event when the process is told to stop, then do what would have been done.
 
-    Only in the main thread, where Python has its signal handlers, and only where a handler is there already: without
-    one the signal ends the process at once. The handlers are put back in the end.
+    Only in the main thread, where Python has its signal handlers. Where there is none, the signal ends the process, but
+    not before it had time to end well. The handlers are put back in the end.
+
+    Args:
+        event: what to set.
+        patience: seconds until a signal that nobody else handles ends the process.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     loop = asyncio.get_running_loop()
-    before = {number: handler for number in _SIGNALS if callable(handler := signal.getsignal(number))}
+    before = {
+        number: handler
+        for number in _SIGNALS
+        if callable(handler := signal.getsignal(number)) or handler is signal.SIG_DFL
+    }
+
+    def end(number: int) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(event.set)
         handler = before[signal.Signals(number)]
         if callable(handler):
             handler(number, frame)
+        else:
+            # Such as a worker of hypercorn: its parent ends them all as soon as the first of them has ended.
+            loop.call_soon_threadsafe(loop.call_later, patience, end, number)
 
     for number in before:
         signal.signal(number, on_signal)
