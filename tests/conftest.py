@@ -12,21 +12,17 @@ Environment:
 from __future__ import annotations
 
 import os
-import secrets
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import psycopg
 import pytest
-from psycopg import sql
 from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 
 import support
 from resumable_stream.embedded import EmbeddedPostgres, EmbeddedValkey
-from support import connections_of_this_process, keys_without_ttl, wait_until, wait_until_sync
+from support import connections_of_this_process, fresh_database, keys_without_ttl, wait_until
 
 
 @pytest.fixture(scope="session")
@@ -108,17 +104,5 @@ def postgres_dsn() -> Iterator[str]:
 @pytest.fixture
 def database_url(postgres_dsn: str) -> Iterator[str]:
     """A fresh database; afterwards no connection to it may be left open."""
-    name = f"test_{secrets.token_hex(6)}"
-    with psycopg.connect(postgres_dsn, autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        try:
-            yield urlsplit(postgres_dsn)._replace(path=f"/{name}").geturl()
-            wait_until_sync(
-                lambda: not admin.execute(_SESSIONS, (name,)).fetchall(),
-                what="every connection of the test to PostgreSQL is closed",
-            )
-        finally:
-            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-_SESSIONS = "SELECT application_name, query FROM pg_stat_activity WHERE datname = %s"
+    with fresh_database(postgres_dsn) as url:
+        yield url

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from inspect import isawaitable
 from typing import Any, TypeVar, overload
+from urllib.parse import urlsplit
 
 import psutil  # type: ignore[import-untyped]  # it has no types of its own
+import psycopg
+from psycopg import sql
 from redis import Redis
 
 from resumable_stream.embedded import free_port
@@ -20,6 +24,7 @@ __all__ = [
     "connections_of_this_process",
     "descendants",
     "free_port",
+    "fresh_database",
     "keys_without_ttl",
     "no_connections_left",
     "no_tasks_left",
@@ -78,6 +83,25 @@ def wait_until_sync(predicate: Callable[[], T], *, timeout: float = 10.0, what: 
 def keys_without_ttl(admin: Redis) -> list[bytes]:
     """The keys that would stay for ever."""
     return [key for key in admin.scan_iter(count=1000) if admin.pttl(key) == -1]
+
+
+_SESSIONS = "SELECT application_name, query FROM pg_stat_activity WHERE datname = %s"
+
+
+@contextmanager
+def fresh_database(dsn: str) -> Iterator[str]:
+    """The address of a new database; afterwards no connection to it may be left open."""
+    name = f"test_{secrets.token_hex(6)}"
+    with psycopg.connect(dsn, autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        try:
+            yield urlsplit(dsn)._replace(path=f"/{name}").geturl()
+            wait_until_sync(
+                lambda: not admin.execute(_SESSIONS, (name,)).fetchall(),
+                what="every connection of the test to PostgreSQL is closed",
+            )
+        finally:
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @asynccontextmanager

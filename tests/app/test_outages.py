@@ -3,75 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Literal
-from urllib.parse import urlsplit
+from collections.abc import AsyncIterator
 
-import httpx
 import pytest
 from redis import Redis
 
+from app.outages import Fault, Lines, Service, is_ready, lines_to, requests
 from app.scripted import ScriptedAgent
-from app.serving import DEADLINE, Chat, chat_on, code_of, eventually, new_thread, served, settings_for
+from app.serving import DEADLINE, chat_on, code_of, eventually, new_thread, served, settings_for
 from resumable_stream.app import Settings, create_app
-from resumable_stream.testing import FaultProxy
 
 PROMPT = 6.0
 """Seconds: three times what is promised, for machines that do much else."""
 
-Service = Literal["redis", "postgres"]
-Fault = Literal["refused", "silent"]
-
-
-@dataclass(frozen=True, slots=True)
-class Lines:
-    """The lines to both services, and settings that use them."""
-
-    redis: FaultProxy
-    postgres: FaultProxy
-    settings: Settings
-
-    async def break_(self, service: Service, fault: Fault) -> None:
-        line = self.redis if service == "redis" else self.postgres
-        if fault == "refused":
-            await line.down()
-        else:
-            line.blackhole()
-
-    async def mend(self, service: Service) -> None:
-        line = self.redis if service == "redis" else self.postgres
-        line.heal()
-        await line.up()
-
 
 @pytest.fixture
 async def lines(valkey_url: str, database_url: str, empty_redis: Redis, no_tasks_left: None) -> AsyncIterator[Lines]:
-    async with _line(valkey_url) as (redis, redis_url), _line(database_url) as (postgres, dsn):
-        # The lease outlasts the outages of these tests: what they are about is not a dead process.
-        yield Lines(redis, postgres, settings_for(redis_url, dsn, stream_lease_seconds=60.0))
+    async with lines_to(valkey_url, database_url) as lines:
+        yield lines
 
 
-@asynccontextmanager
-async def _line(url: str) -> AsyncIterator[tuple[FaultProxy, str]]:
-    parts = urlsplit(url)
-    async with FaultProxy(parts.hostname or "", parts.port or 0) as proxy:
-        account = f"{parts.username}:{parts.password or ''}@" if parts.username else ""
-        yield proxy, parts._replace(netloc=f"{account}{proxy.host}:{proxy.port}").geturl()
-
-
-async def is_ready(chat: Chat) -> bool:
-    return (await chat.http.get("/readyz")).status_code == 200
+@pytest.fixture
+def settings(lines: Lines) -> Settings:
+    # The lease outlasts the outages of these tests: what they are about is not a dead process.
+    return settings_for(lines.redis_url, lines.database_url, stream_lease_seconds=60.0)
 
 
 @pytest.mark.parametrize("fault", ["refused", "silent"])
 @pytest.mark.parametrize("service", ["redis", "postgres"])
 async def test_the_app_starts_without_a_service_and_finds_it_later(
-    lines: Lines, agent: ScriptedAgent, service: Service, fault: Fault
+    lines: Lines, settings: Settings, agent: ScriptedAgent, service: Service, fault: Fault
 ) -> None:
     await lines.break_(service, fault)
-    async with served(create_app(lines.settings, agent=agent)) as url, chat_on(url) as chat:
+    async with served(create_app(settings, agent=agent)) as url, chat_on(url) as chat:
         assert (await chat.http.get("/healthz")).status_code == 200
         async with asyncio.timeout(PROMPT):
             ready = await chat.http.get("/readyz")
@@ -92,26 +56,17 @@ async def test_the_app_starts_without_a_service_and_finds_it_later(
         assert await chat.answer(thread_id) == "hello "
 
 
-def requests(chat: Chat, thread_id: str, run_id: str) -> dict[str, Callable[[], Awaitable[httpx.Response]]]:
-    """Requests that need the service, whatever the state of the thread; the thread's run is active."""
-    return {
-        "message": lambda: chat.post("more", thread_id),
-        "message for a new thread": lambda: chat.post("more", new_thread()),
-        "stream": lambda: chat.stream_status(thread_id),
-        "stream of the run": lambda: chat.stream_status(thread_id, run_id=run_id),
-        "stream after a cursor": lambda: chat.stream_status(thread_id, last_event_id="1-1"),
-        "stop": lambda: chat.stop(thread_id),
-        "history": lambda: chat.thread(thread_id),
-        "threads": lambda: chat.http.get("/v1/threads"),
-    }
-
-
 @pytest.mark.parametrize("fault", ["refused", "silent"])
 @pytest.mark.parametrize("service", ["redis", "postgres"])
 async def test_every_route_says_soon_that_a_service_is_away_and_works_again_after(
-    lines: Lines, agent: ScriptedAgent, service: Service, fault: Fault, caplog: pytest.LogCaptureFixture
+    lines: Lines,
+    settings: Settings,
+    agent: ScriptedAgent,
+    service: Service,
+    fault: Fault,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with served(create_app(lines.settings, agent=agent)) as url, chat_on(url) as chat:
+    async with served(create_app(settings, agent=agent)) as url, chat_on(url) as chat:
         sent = await chat.send("one hold two")
         thread_id, run_id = sent["thread_id"], sent["run_id"]
         await lines.break_(service, fault)
@@ -138,8 +93,10 @@ async def test_every_route_says_soon_that_a_service_is_away_and_works_again_afte
         assert "password" not in caplog.text
 
 
-async def test_a_viewer_and_a_run_live_through_an_outage_of_redis(lines: Lines, agent: ScriptedAgent) -> None:
-    async with served(create_app(lines.settings, agent=agent)) as url, chat_on(url) as chat:
+async def test_a_viewer_and_a_run_live_through_an_outage_of_redis(
+    lines: Lines, settings: Settings, agent: ScriptedAgent
+) -> None:
+    async with served(create_app(settings, agent=agent)) as url, chat_on(url) as chat:
         sent = await chat.send("one hold two three")
         viewer = asyncio.create_task(chat.answer(sent["thread_id"]))
         async with asyncio.timeout(DEADLINE):
@@ -152,9 +109,9 @@ async def test_a_viewer_and_a_run_live_through_an_outage_of_redis(lines: Lines, 
 
 
 async def test_a_thread_whose_run_ended_while_postgres_was_away_takes_the_next_message(
-    lines: Lines, agent: ScriptedAgent
+    lines: Lines, settings: Settings, agent: ScriptedAgent
 ) -> None:
-    async with served(create_app(lines.settings, agent=agent)) as url, chat_on(url) as chat:
+    async with served(create_app(settings, agent=agent)) as url, chat_on(url) as chat:
         sent = await chat.send("one hold two")
         async with asyncio.timeout(DEADLINE):
             await agent.held.wait()
@@ -173,8 +130,10 @@ async def has_viewer(lines: Lines) -> bool:
     return lines.redis.commands["SSUBSCRIBE"] >= 2  # the producer's control channel is the other one
 
 
-async def test_a_partial_answer_that_could_not_be_kept_is_kept_later(lines: Lines, agent: ScriptedAgent) -> None:
-    async with served(create_app(lines.settings, agent=agent)) as url, chat_on(url) as chat:
+async def test_a_partial_answer_that_could_not_be_kept_is_kept_later(
+    lines: Lines, settings: Settings, agent: ScriptedAgent
+) -> None:
+    async with served(create_app(settings, agent=agent)) as url, chat_on(url) as chat:
         sent = await chat.send("one hold fail")
         async with asyncio.timeout(DEADLINE):
             await agent.held.wait()

@@ -47,7 +47,7 @@ async def worker(valkey_url: str, database_url: str, **settings: object) -> Asyn
     command = [sys.executable, "-c", "import sys; from resumable_stream.cli import main; sys.exit(main())"]
     command += ["worker", "--app", "app.server_process:app", "--concurrency", "20"]
     process = await asyncio.create_subprocess_exec(*command, env=environment, start_new_session=True)
-    started = ServerProcess(process, "")
+    started = ServerProcess(process, 0)
     try:
         yield started
     finally:

@@ -1,4 +1,4 @@
-"""Changes the library line by line, as `mutations` and `mutations_cluster` say, and wants a test to fail each time.
+"""Changes the library line by line, as `mutations` and its neighbours say, and wants a test to fail each time.
 
     python -m promises.mutants [WORDS ...]
 
@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from promises.mutations import MUTATIONS, Mutation
+from promises.mutations_chat import CHAT_MUTATIONS
 from promises.mutations_cluster import CLUSTER_MUTATIONS
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +55,8 @@ def verdict(folder: Path, mutation: Mutation) -> tuple[bool, str]:
 
 
 def main(words: Sequence[str]) -> int:
-    chosen = [one for one in MUTATIONS + CLUSTER_MUTATIONS if not words or any(word in " ".join(one) for word in words)]
+    known = MUTATIONS + CLUSTER_MUTATIONS + CHAT_MUTATIONS
+    chosen = [one for one in known if not words or any(word in " ".join(one) for word in words)]
     if not chosen:
         print("No mutation has such a word in it.")
         return 1

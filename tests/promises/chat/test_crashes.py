@@ -1,0 +1,105 @@
+"""Promises 2 and 23 of the chat app: a process is killed while it answers.
+
+Here a run that has lost its process is not continued by another one: `RUN_MAX_ATTEMPTS` is 1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from agent.provider_wire import Call, Gate, ProviderWire, Reply
+from app.processes import ServerProcess
+from app.serving import DEADLINE, chat_on, code_of, eventually
+from promises.chat.servers import Start
+from promises.chat.viewers import Viewer
+from support import wait_until
+
+
+@pytest.fixture(scope="module")
+async def survivor(start: Start) -> AsyncIterator[ServerProcess]:
+    """A server process that lives on."""
+    async with start(run_max_attempts=1) as process:
+        await process.ready()
+        yield process
+
+
+@pytest.mark.promise(number=2)
+async def test_after_a_kill_all_viewers_get_what_was_said_and_the_same_end(
+    start: Start, survivor: ServerProcess, wire: ProviderWire
+) -> None:
+    """Those who were there, and those who come later, exactly; it is what the thread keeps.
+
+    Fails without the keeping of what a dead run has said (`runs/_settling.py`).
+    """
+    words = [f"word {number} " for number in range(60)]
+    said = "".join(words[:30])
+    gate = Gate()
+    wire.script(Reply(text=words, gate=gate))
+    async with start(run_max_attempts=1) as first:
+        await first.ready()
+        async with chat_on(first.url) as chat:
+            sent = await chat.send("hello")
+        lost, stays = Viewer(sent), Viewer(sent)
+        async with asyncio.timeout(DEADLINE), asyncio.TaskGroup() as tasks:
+            reading = tasks.create_task(lost.follow(first.port))
+            tasks.create_task(stays.follow_to_the_end(survivor.port))
+            await wait_until(lambda: lost.text == stays.text == said)
+            await first.kill()
+            await reading
+            await lost.follow_to_the_end(survivor.port)
+    later = Viewer(sent)
+    await later.follow_to_the_end(survivor.port)
+    for viewer in (lost, stays, later):
+        viewer.check()
+        assert viewer.text == said
+        assert viewer.ids == later.ids
+        assert [event["data"] for event in viewer.events if event["type"] == "end"] == [{"status": "lost"}]
+    async with chat_on(survivor.url) as chat:
+        question, partial = await chat.history(sent["thread_id"])
+        assert (question["content"], partial["content"], partial["stopped"]) == ("hello", said, True)
+
+
+@pytest.mark.promise(number=23)
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+async def test_a_thread_whose_process_was_killed_in_a_tool_takes_the_next_message(
+    provider: str, start: Start, survivor: ServerProcess, wire: ProviderWire
+) -> None:
+    """Refused at first, with the run that is active; after the lease it is accepted. No tool call is left without a
+    result: the provider takes the turn.
+
+    Fails without the burial by whoever asks (`_consumer.py`).
+    """
+    mount = "/anthropic" if provider == "anthropic" else ""
+    wire.script(
+        Reply(text=["I look. "], calls=[Call("call_a", "search", {"query": "slow"})]),
+        Reply(text=["Fine."]),
+    )
+    async with start(run_max_attempts=1) as first:
+        await first.ready()
+        async with chat_on(first.url + mount) as chat:
+            sent = await chat.send("hello")
+        viewer = Viewer(sent, mount)
+        async with asyncio.timeout(DEADLINE), asyncio.TaskGroup() as tasks:
+            reading = tasks.create_task(viewer.follow(first.port))
+            await wait_until(lambda: any(event["type"] == "tool_call" for event in viewer.events))
+            await first.kill()
+            await reading
+    answers = []
+    async with chat_on(survivor.url + mount) as chat:
+
+        async def accepted() -> bool:
+            answers.append(await chat.post("go on", sent["thread_id"]))
+            return answers[-1].status_code == 200
+
+        await eventually(accepted)
+        for refused in answers[:-1]:
+            assert (refused.status_code, code_of(refused)) == (409, "run_active")
+            assert refused.json()["error"]["detail"] == [sent]
+        assert await chat.answer(sent["thread_id"], run_id=answers[-1].json()["run_id"]) == "Fine."
+        question, partial, following, answer = await chat.history(sent["thread_id"])
+        assert (question["content"], partial["content"], partial["stopped"]) == ("hello", "I look. ", True)
+        assert [call["status"] for call in partial["tool_calls"]] == ["cancelled"]
+        assert (following["content"], answer["content"]) == ("go on", "Fine.")
