@@ -23,7 +23,7 @@ from .._errors import StreamFailure, StreamHandOver
 from .._events import StreamEvent
 from ..logs import get_logger
 from ._answers import take_back
-from ._checkpoint import Pool, checkpoint_saver, durable, settling
+from ._checkpoint import Guard, Pool, Superseded, checkpoint_saver, durable, settling
 from ._content import whole_characters
 from ._failures import describe, failure_of
 from ._history import RUN, history_of
@@ -135,7 +135,7 @@ class LangGraphAgent:
             StreamHandOver: ``turn.drain`` was set, and the graph has more to do.
         """
         try:
-            graph = self._bound()
+            graph = self._bound(turn.guard)
             start = await self._start(graph, turn)
             for event in start.untold:
                 yield event
@@ -155,6 +155,8 @@ class LangGraphAgent:
                 yield event
         except StreamFailure:
             raise  # a tool or node of the user's that has chosen its words
+        except Superseded:
+            raise StreamHandOver("another process goes on with the run") from None
         except GraphDrained:
             raise StreamHandOver("the run was asked to stop here, and can go on elsewhere") from None
         except Exception as error:  # noqa: BLE001 - any of them is told as a code
@@ -266,11 +268,11 @@ class LangGraphAgent:
             async for part in stream:
                 yield part if subgraphs else ((), *part)
 
-    def _bound(self) -> Graph:
+    def _bound(self, guard: Guard | None = None) -> Graph:
         """The graph with a checkpointer of its own: one saver does one thing at a time, also over a pool."""
         if self._pool is None:
             return self._graph
-        saver = checkpoint_saver(self._pool, state_types=self._state_types)
+        saver = checkpoint_saver(self._pool, state_types=self._state_types, guard=guard)
         return self._graph.copy(update={"checkpointer": saver})
 
     def _config(self, thread_id: str) -> RunnableConfig:

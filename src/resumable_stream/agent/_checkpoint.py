@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final, LiteralString
 
 import anyio
@@ -74,14 +75,23 @@ def open_pool(
     )
 
 
+Guard = Callable[[], Awaitable[bool]]
+"""Says whether a run may still write its thread."""
+
+
+class Superseded(Exception):
+    """Another process goes on with the run; nothing more may be saved here."""
+
+
 class RunSaver(AsyncPostgresSaver):
-    """A checkpointer that knows whether what it was given is saved.
+    """A checkpointer that knows whether what it was given is saved, and whether its run may save at all.
 
     LangGraph saves in the background, and what a cancelled task had written even after the run is over.
     """
 
-    def __init__(self, pool: Pool, *, serde: SerializerProtocol) -> None:
+    def __init__(self, pool: Pool, *, serde: SerializerProtocol, guard: Guard | None = None) -> None:
         super().__init__(pool, serde=serde)
+        self._guard = guard
         self._writes: set[asyncio.Future[None]] = set()
         self._checkpoints: dict[str, asyncio.Future[None]] = {}
         self._failed: Exception | None = None
@@ -100,10 +110,16 @@ class RunSaver(AsyncPostgresSaver):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        """Save a checkpoint."""
+        """Save a checkpoint.
+
+        Raises:
+            Superseded: another process goes on with the run. (One that falls asleep between this question and the
+                write escapes it.)
+        """
         for parent in metadata.get("parents", {}).values():  # of the graphs around this one
             self._checkpoint(parent)
         try:
+            await self._check()
             return await super().aput(config, checkpoint, metadata, new_versions)
         except Exception as error:
             self._failed = error
@@ -130,17 +146,22 @@ class RunSaver(AsyncPostgresSaver):
         self._writes.add(done)
         if task_id != NULL_TASK_ID:  # a thread's first input belongs to a checkpoint that is never saved
             self._checkpoint(config["configurable"]["checkpoint_id"])
-        return self._counted(super().aput_writes(config, writes, task_id, task_path), done)
+        return self._counted(partial(super().aput_writes, config, writes, task_id, task_path), done)
 
-    async def _counted(self, write: Coroutine[Any, Any, None], done: asyncio.Future[None]) -> None:
+    async def _counted(self, write: Callable[[], Awaitable[None]], done: asyncio.Future[None]) -> None:
         try:
-            await write
+            await self._check()
+            await write()
         except Exception as error:
             self._failed = error
             raise
         finally:
             self._writes.discard(done)
             done.set_result(None)
+
+    async def _check(self) -> None:
+        if self._guard is not None and not await self._guard():
+            raise Superseded
 
     def _checkpoint(self, checkpoint_id: str) -> asyncio.Future[None]:
         if checkpoint_id not in self._checkpoints:
@@ -194,7 +215,7 @@ async def settling(checkpointer: object) -> AsyncIterator[None]:
                 logger.warning("a checkpoint was still being written %s s after its run", _SETTLE)
 
 
-def checkpoint_saver(pool: Pool, *, state_types: Iterable[type] = ()) -> RunSaver:
+def checkpoint_saver(pool: Pool, *, state_types: Iterable[type] = (), guard: Guard | None = None) -> RunSaver:
     """Make a checkpointer. It is cheap: make one for each run, since each does one thing at a time.
 
     What it loads is built from LangChain's messages and plain values only. A blob in the database
@@ -203,10 +224,11 @@ def checkpoint_saver(pool: Pool, *, state_types: Iterable[type] = ()) -> RunSave
     Args:
         pool: as made by `open_pool`. It stays the caller's.
         state_types: other classes whose instances the graph keeps in its state.
+        guard: asked before each write, which is refused when it says no.
     """
     allowed = [(kind.__module__, kind.__name__) for kind in state_types]
     serde = JsonPlusSerializer(allowed_msgpack_modules=allowed or None)
-    return RunSaver(pool, serde=serde)
+    return RunSaver(pool, serde=serde, guard=guard)
 
 
 async def set_up_checkpoints(pool: Pool, *, timeout: float = 60.0) -> None:

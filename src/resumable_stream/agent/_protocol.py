@@ -6,7 +6,7 @@ Any object with these five methods can be served, whatever it is built with.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -48,6 +48,8 @@ class Turn:
             the stream has after its last ``message_end`` counts as not told: readers have dropped it.
         drain: once it is set, the agent stops at the next step where it loses nothing, and raises `StreamHandOver`.
             What it has said by then is saved, and another process can go on.
+        guard: says whether this attempt is still the newest. To be asked before anything is saved: a process that stood
+            still for long may wake up when another goes on with its run.
     """
 
     thread_id: str
@@ -58,6 +60,7 @@ class Turn:
     answers: Mapping[str, Any] | None = field(default=None, hash=False)
     told: Told | None = None
     drain: asyncio.Event | None = field(default=None, compare=False, repr=False)
+    guard: Callable[[], Awaitable[bool]] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

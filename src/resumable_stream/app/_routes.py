@@ -76,6 +76,7 @@ class ChatRoutes:
             text=call.body.message,
             thread_id=call.body.thread_id,
             idempotency_key=_key(headers.get("idempotency-key")),
+            strategy=call.body.multitask_strategy,
         )
         return _accepted(await self._manager.start(message))
 

@@ -9,6 +9,8 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.config import JsonDict
 
+from resumable_stream.runs import Strategy
+
 CHAT_NAME_LENGTH = 200
 EVENT_ID_PATTERN = "^((0|[1-9][0-9]{0,18})-(0|[1-9][0-9]{0,18}))?$"
 
@@ -54,6 +56,11 @@ class SendMessage(Body):
     thread_id: UUID | None = Field(
         default=None,
         description="The thread that it belongs to. A new thread begins when it is left out, or not in use yet.",
+    )
+    multitask_strategy: Strategy = Field(
+        default=Strategy.REJECT,
+        description="What happens when the thread is busy. `reject`: 409. `interrupt`: the active run is stopped, what"
+        " it has said stays, and this message is answered.",
     )
 
     @field_validator("message")

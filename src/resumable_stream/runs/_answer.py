@@ -5,7 +5,6 @@ When the answer is broken off, what was said is kept.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -15,7 +14,7 @@ from typing import Final
 import anyio
 
 from resumable_stream import StreamEvent, StreamHandOver
-from resumable_stream.agent import Told, Turn
+from resumable_stream.agent import Turn
 
 from ._transcript import Transcript
 from ._values import TITLE, Run
@@ -54,14 +53,8 @@ class TitleSlot:
             await self._done.wait()
 
 
-def turn_of(run: Run, *, told: Told | None = None, drain: asyncio.Event | None = None) -> Turn:
-    """The turn that the agent answers.
-
-    Args:
-        run: the run.
-        told: what an earlier attempt has told already.
-        drain: asks the agent to stop where another process can go on.
-    """
+def turn_of(run: Run) -> Turn:
+    """The turn that the agent answers."""
     return Turn(
         thread_id=str(run.thread_id),
         run_id=str(run.id),
@@ -69,8 +62,6 @@ def turn_of(run: Run, *, told: Told | None = None, drain: asyncio.Event | None =
         message_id=run.message_id,
         owner=run.owner,
         answers=run.answers,
-        told=told,
-        drain=drain,
     )
 
 

@@ -11,8 +11,9 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
+from functools import partial
 from types import TracebackType
 from typing import Final, Self
 from uuid import UUID
@@ -230,11 +231,10 @@ class Executor:
         earlier = await self._read_earlier(attempt) if run.attempts > 1 else False
         if earlier and not self.resumes:
             raise StreamFailure("not_resumable", "The answer was broken off and cannot be continued.")
-        turn = turn_of(
-            run,
-            told=attempt.said.told if earlier else None,
-            drain=self._draining if self.resumes else None,
-        )
+        turn = turn_of(run)
+        if self.resumes:
+            told = attempt.said.told if earlier else None
+            turn = replace(turn, told=told, drain=self._draining, guard=partial(self._runs.is_newest, run))
         title = TitleSlot(expected=run.names_thread)
         if run.names_thread:
             self._tasks.start_soon(self._titles.make, run, title, name=f"title {run.thread_id}")

@@ -11,7 +11,7 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Json
 
 from ._database import Database, one
-from ._errors import IdempotencyMismatch, ThreadNotFound, TooManyRuns
+from ._errors import IdempotencyMismatch, ThreadNotFound, TooManyRuns, Unavailable
 from ._limits import check_active_runs
 from ._values import NewMessage, Run
 
@@ -229,6 +229,16 @@ class RunStore:
             "UPDATE resumable_stream_runs SET handovers = handovers + 1 WHERE id = %(id)s AND attempts = %(attempt)s",
             _who(run),
         )
+
+    async def is_newest(self, run: Run) -> bool:
+        """Whether the run's attempt is the newest. While Postgres cannot tell, it cannot be written to either."""
+        try:
+            row = await self._database.fetch_one(
+                "SELECT 1 FROM resumable_stream_runs WHERE id = %(id)s AND attempts = %(attempt)s", _who(run)
+            )
+        except Unavailable:
+            return True
+        return row is not None
 
     async def load(self, run_id: UUID) -> Run | None:
         """All of a run; ``None`` when it is gone."""

@@ -151,7 +151,9 @@ class Settler:
             await self._agent.keep_partial(turn_of(whole), said.text)
 
     async def _let_go(self, run: Run, patience: float) -> bool:
-        """Whether the run lets its thread go, soon."""
+        """Whether the run has let its thread go, or does so soon."""
+        if not await self._runs.holds(run):  # asked whatever the patience
+            return True
         with anyio.move_on_after(patience):
             while await self._runs.holds(run):  # noqa: ASYNC110 - another process may let it go
                 await anyio.sleep(0.05)
