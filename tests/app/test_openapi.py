@@ -16,6 +16,7 @@ from app.scripted import ScriptedAgent
 from app.serving import Chat, code_of, new_thread
 from resumable_stream.app import ChatApp
 from resumable_stream.app._operations import ERROR_STATUS, OPERATIONS
+from support import wait_until
 
 
 @pytest.fixture
@@ -152,6 +153,7 @@ async def test_operations_can_be_tried_on_the_page(page: Page, agent: ScriptedAg
     await send.get_by_label("Body, as SendMessage").fill(json.dumps({"message": "one hold two"}))
     await send.get_by_role("button", name="Send").click()
     await expect(send.locator(".status")).to_have_text(re.compile("^200"))
+    await wait_until(lambda: bool(agent.turns))
     thread_id = agent.turns[0].thread_id
     follow = page.locator("#read_stream")
     await follow.locator("summary").click()
