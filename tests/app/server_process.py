@@ -11,8 +11,9 @@ import anyio
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.tools import tool
+from langgraph.runtime import get_runtime
 
-from resumable_stream.agent import build_graph
+from resumable_stream.agent import Turn, build_graph
 from resumable_stream.app import ChatApp, create_app, load_settings
 from resumable_stream.demo import ScriptedChatModel
 
@@ -40,9 +41,19 @@ class PacedModel(ScriptedChatModel):
 
 @tool
 async def search(query: str) -> str:
-    """Find nothing; with "slow" in the query, after a minute."""
+    """Find nothing; with "slow" in the query, after a minute; with "shutdown", when the process drains.
+
+    Each call is noted in the file ``CALLS``.
+    """
+    if calls := os.environ.get("CALLS"):
+        async with await anyio.open_file(calls, "a") as file:
+            await file.write(query + "\n")
     if "slow" in query.split():
         await anyio.sleep(60)
+    if "shutdown" in query.split():
+        drain = get_runtime(Turn).context.drain
+        assert drain is not None
+        await drain.wait()
     return "[]"
 
 

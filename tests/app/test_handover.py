@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from redis import Redis
 from app.processes import ServerProcess, server
 from app.serving import Chat, chat_on, eventually
 from resumable_stream.demo import script
+from support import wait_until
 
 LONG = "Tell me a long story"
 WHOLE = "".join(script(LONG))
@@ -116,6 +118,33 @@ async def test_a_stopped_process_hands_its_runs_over(stack: AsyncExitStack, valk
         await first.wait(10)
         assert words(rest) == ["message_restarted", "message_ended", "end"]
         await assert_answered_once(there, sent["thread_id"], seen + rest)
+
+
+async def test_a_run_is_drained_between_two_steps_and_nothing_is_done_twice(
+    stack: AsyncExitStack, valkey_url: str, database_url: str, tmp_path: Path
+) -> None:
+    """The process waits for the tool, then leaves the answer to another, which does not call the tool again."""
+    calls = tmp_path / "calls"
+    first, second = await servers(
+        stack, valkey_url, database_url, shutdown_grace_seconds=0, drain_seconds=20, calls=calls
+    )
+    asked = "search for shutdown"
+    async with chat_on(first.url) as here, chat_on(second.url) as there:
+        sent = await here.send(asked)
+        seen = []
+        async for event in here.events(sent["thread_id"]):
+            seen.append(event)
+            if event.event == "tool_call":
+                await wait_until(calls.exists)
+                first.signal(signal.SIGTERM)
+        rest = await there.read(sent["thread_id"], cursor=seen[-1].id)
+        await first.wait(10)
+        assert words(seen + rest) == ["message_ended", "message_restarted", "message_ended", "end"]
+        assert calls.read_text().count("\n") == 1
+        question, asking, answer = await there.history(sent["thread_id"])
+        assert [use["status"] for use in asking["tool_calls"]] == ["success"]
+        assert held(seen + rest) == asking["content"] + answer["content"] == "".join(script(asked, found="[]"))
+        assert question["content"] == asked
 
 
 async def test_a_run_whose_processes_die_again_and_again_is_lost_in_the_end(
