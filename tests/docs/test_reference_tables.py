@@ -15,16 +15,16 @@ def test_the_table_of_settings_is_complete_and_right() -> None:
         f"| `{name.upper()}` | {_default(field.get_default(), required=field.is_required())} | {field.description} |"
         for name, field in Settings.model_fields.items()
     ]
-    assert _rows("settings.md", "# Settings") == expected, "the table should be:\n" + "\n".join(expected)
+    assert rows_of("settings.md", "# Settings") == expected, "the table should be:\n" + "\n".join(expected)
 
 
 def test_the_table_of_routes_has_every_operation() -> None:
-    routes = [re.split(r"[`|]", row)[2] for row in _rows("http.md", "## Routes")]
+    routes = [re.split(r"[`|]", row)[2] for row in rows_of("http.md", "## Routes")]
     assert routes == [*(f"{one.method} {one.path}" for one in OPERATIONS), "GET /"]
 
 
 def test_the_table_of_errors_has_every_code_with_its_status() -> None:
-    codes = [row.split("|")[1:3] for row in _rows("http.md", "## Errors")]
+    codes = [row.split("|")[1:3] for row in rows_of("http.md", "## Errors")]
     listed = {code.strip(" `"): int(status) for code, status in codes}
     assert listed == {code: status for code, (status, _) in ERROR_STATUS.items()}
 
@@ -39,7 +39,7 @@ def _default(value: Any, *, required: bool) -> str:
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
-def _rows(page: str, heading: str) -> list[str]:
+def rows_of(page: str, heading: str) -> list[str]:
     """The body of the first table below a heading."""
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     table = re.search(rf"^{heading}$.*?^\|-[-|]*\|\n((?:^\|[^\n]*\n)*)", text, re.MULTILINE | re.DOTALL)

@@ -8,20 +8,38 @@ from typing import Any
 
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, Metric
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from resumable_stream.telemetry import Instrument, Telemetry
 
 
 class Collected:
-    """The metrics of one meter provider, looked up anew by each question.
+    """The metrics and spans of providers of their own; metrics are looked up anew by each question.
 
     Attributes:
         telemetry: to be given what should be measured.
+        meters: where the metrics come from.
+        tracers: makes spans that are collected as well.
     """
 
-    def __init__(self, provider: MeterProvider, reader: InMemoryMetricReader) -> None:
-        self._reader = reader
-        self.telemetry = Telemetry(meter_provider=provider)
+    def __init__(self, *, gen_ai: bool) -> None:
+        self._reader = InMemoryMetricReader()
+        self.meters = MeterProvider([self._reader], shutdown_on_exit=False)
+        self._spans = InMemorySpanExporter()
+        self.tracers = TracerProvider(shutdown_on_exit=False)
+        self.tracers.add_span_processor(SimpleSpanProcessor(self._spans))
+        self.telemetry = Telemetry(meter_provider=self.meters, tracer_provider=self.tracers, gen_ai=gen_ai)
+
+    def close(self) -> None:
+        """Collect no more."""
+        self.meters.shutdown()
+        self.tracers.shutdown()
+
+    def spans(self, name: str = "") -> list[ReadableSpan]:
+        """The spans that have ended, in this order; those whose name begins so."""
+        return [span for span in self._spans.get_finished_spans() if span.name.startswith(name)]
 
     def metrics(self) -> dict[str, Metric]:
         """All metrics that have a value, by name."""
@@ -54,11 +72,10 @@ class Collected:
 
 
 @contextmanager
-def collecting() -> Iterator[Collected]:
-    """A meter provider of the test's own."""
-    reader = InMemoryMetricReader()
-    provider = MeterProvider(metric_readers=[reader], shutdown_on_exit=False)
+def collecting(*, gen_ai: bool = True) -> Iterator[Collected]:
+    """Providers of the test's own."""
+    found = Collected(gen_ai=gen_ai)
     try:
-        yield Collected(provider, reader)
+        yield found
     finally:
-        provider.shutdown()
+        found.close()

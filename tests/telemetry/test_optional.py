@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 from redis import Redis
 
 WITHOUT = """
 import sys
+sys.path.insert(0, ".")
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):
@@ -42,6 +44,26 @@ except ModuleNotFoundError as error:
 """
 
 
+APP = """
+import asyncio
+from contextlib import asynccontextmanager
+
+import httpx
+from app.scripted import ScriptedAgent
+from app.serving import chat_on, served, settings_for
+from resumable_stream.app import create_app
+
+async def main():
+    app = create_app(settings_for(sys.argv[1], sys.argv[2]), agent=ScriptedAgent())
+    async with served(app) as url, chat_on(url) as chat:
+        sent = await chat.send("hello")
+        print(await chat.answer(sent["thread_id"]))
+
+asyncio.run(main())
+assert not [name for name in sys.modules if name.startswith("opentelemetry")]
+"""
+
+
 def python(program: str, *arguments: str) -> str:
     """What a program prints, in an interpreter of its own where OpenTelemetry cannot be imported."""
     result = subprocess.run(
@@ -50,6 +72,7 @@ def python(program: str, *arguments: str) -> str:
         text=True,
         timeout=60,
         check=False,
+        cwd=Path(__file__).parents[1],
     )
     assert result.returncode == 0, result.stderr
     return result.stdout
@@ -59,3 +82,7 @@ def test_the_core_works_without_it_and_the_room_names_the_extra(valkey_url: str,
     said = python(CORE, valkey_url).splitlines()
     assert said[0] == "ab"
     assert "pip install 'resumable-stream-redis[telemetry]'" in said[1]
+
+
+def test_the_chat_app_works_without_it(valkey_url: str, database_url: str, empty_redis: Redis) -> None:
+    assert python(APP, valkey_url, database_url).strip() == "hello"

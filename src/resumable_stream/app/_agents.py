@@ -19,10 +19,14 @@ class AgentPlan:
     Attributes:
         build: makes the agent, inside the running event loop.
         set_up: what its memory needs before the first use.
+        provider: who serves the ready agent's model.
+        model: the ready agent's model.
     """
 
     build: Callable[[Pool], Agent]
     set_up: tuple[SetUp, ...] = ()
+    provider: str | None = None
+    model: str | None = None
 
 
 def plan_agent(agent: Any, settings: Settings) -> AgentPlan:
@@ -38,7 +42,12 @@ def plan_agent(agent: Any, settings: Settings) -> AgentPlan:
     """
     if agent is None:
         settings.check_model()
-        return AgentPlan(lambda pool: _ready_agent(settings, pool), _checkpoints())
+        return AgentPlan(
+            lambda pool: _ready_agent(settings, pool),
+            _checkpoints(),
+            provider=settings.llm_provider,
+            model=settings.llm_model,
+        )
     if isinstance(agent, Agent):
         return AgentPlan(lambda pool: agent)
     if hasattr(agent, "astream") and hasattr(agent, "checkpointer"):

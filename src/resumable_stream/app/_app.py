@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 from starlette.applications import Starlette
@@ -21,7 +21,7 @@ import resumable_stream
 from . import _operations as operations
 from ._agents import plan_agent
 from ._endpoints import Call, Checks, PathEndpoint, Serve
-from ._errors import EXPECTED, on_expected, on_unexpected
+from ._errors import EXPECTED, ErrorAnswers
 from ._headers import SecurityHeaders
 from ._identity import Identify, anonymous
 from ._lifespan import SharedLifespan
@@ -33,6 +33,9 @@ from ._pages import Pages
 from ._schemas import Health, NoBody, NoQuery
 from ._services import Services, open_services, work
 from ._settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from resumable_stream.telemetry import Telemetry
 
 QueryT = TypeVar("QueryT", bound=BaseModel)
 BodyT = TypeVar("BodyT", bound=BaseModel)
@@ -49,12 +52,18 @@ class ChatApp(Starlette):
         settings: what it runs with.
     """
 
-    def __init__(self, *, settings: Settings, agent: Any, identify: Identify, ui: bool) -> None:
+    def __init__(
+        self, *, settings: Settings, agent: Any, identify: Identify, ui: bool, telemetry: Telemetry | None
+    ) -> None:
         self.settings = settings
+        self._telemetry = telemetry
+        answers = ErrorAnswers()
         plan = plan_agent(agent, settings)
         limits = owner_limits(settings, identified=identify is not anonymous)
         self._plan = plan
-        self._shared = SharedLifespan(lambda: open_services(settings, plan, limits))
+        self._shared = SharedLifespan(
+            lambda: open_services(settings, plan, limits, telemetry=telemetry, refused=answers.refused)
+        )
         self._checks = Checks(
             enter=self._get_services,
             identify=identify,
@@ -69,7 +78,10 @@ class ChatApp(Starlette):
         super().__init__(
             routes=self._build_routes(),
             middleware=_middleware(settings),
-            exception_handlers={**dict.fromkeys(EXPECTED, on_expected), Exception: on_unexpected},
+            exception_handlers={
+                **dict.fromkeys(EXPECTED, answers.on_expected),
+                Exception: answers.on_unexpected,
+            },
             lifespan=self.lifespan,
         )
 
@@ -111,7 +123,7 @@ class ChatApp(Starlette):
         Raises:
             ModuleNotFoundError: docket is not installed; the text says how to.
         """
-        await work(self.settings, self._plan, concurrency=concurrency)
+        await work(self.settings, self._plan, concurrency=concurrency, telemetry=self._telemetry)
 
     def _get_services(self) -> Services:
         return self._shared.value
@@ -205,6 +217,7 @@ def create_app(
     agent: Any = None,
     identify: Identify | None = None,
     ui: bool = True,
+    telemetry: Telemetry | None = None,
 ) -> ChatApp:
     """Make the chat sub-app: routes for messages, streams and threads, and the bundled page.
 
@@ -226,6 +239,7 @@ def create_app(
             also say until when. It may be async. ``None`` or an exception is answered with 401. By
             default everybody is one owner.
         ui: whether the bundled page is served.
+        telemetry: measures it; by default that of OpenTelemetry's global providers, where its API is installed.
 
     Raises:
         SettingsError: something is missing or wrong; the text says what to write where.
@@ -236,4 +250,5 @@ def create_app(
         agent=agent,
         identify=identify or anonymous,
         ui=ui,
+        telemetry=telemetry,
     )

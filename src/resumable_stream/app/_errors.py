@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -155,22 +156,35 @@ def _from_http(error: HTTPException) -> ApiError:
     return ApiError(error.status_code, code, f"{phrase}.", headers=error.headers)
 
 
-async def on_expected(request: Request, error: Exception) -> Response:
-    """Answer an error that has a meaning for clients."""
-    known = as_api_error(error)
-    if known is None:
-        raise error
-    return known.response()
+class ErrorAnswers:
+    """Answers errors.
 
+    Attributes:
+        refused: how many were answered, by HTTP status and code.
+    """
 
-async def on_unexpected(request: Request, error: Exception) -> Response:
-    """Answer anything else; the server's log gets the exception, as Starlette raises it again."""
-    if isinstance(error, LifespanNotEntered):
-        response = ApiError(500, "lifespan_not_entered", ENTER_LIFESPAN).response()
-    else:
-        response = ApiError(500, "internal_error", "Something went wrong on the server.").response()
-    response.headers.update(SAFE)  # Starlette answers these outside of all middleware
-    return response
+    def __init__(self) -> None:
+        self.refused: Counter[tuple[int, str]] = Counter()
+
+    async def on_expected(self, request: Request, error: Exception) -> Response:
+        """Answer an error that has a meaning for clients."""
+        known = as_api_error(error)
+        if known is None:
+            raise error
+        return self._answer(known)
+
+    async def on_unexpected(self, request: Request, error: Exception) -> Response:
+        """Answer anything else; the server's log gets the exception, as Starlette raises it again."""
+        if isinstance(error, LifespanNotEntered):
+            response = self._answer(ApiError(500, "lifespan_not_entered", ENTER_LIFESPAN))
+        else:
+            response = self._answer(ApiError(500, "internal_error", "Something went wrong on the server."))
+        response.headers.update(SAFE)  # Starlette answers these outside of all middleware
+        return response
+
+    def _answer(self, error: ApiError) -> Response:
+        self.refused[error.status, error.code] += 1
+        return error.response()
 
 
 EXPECTED: tuple[type[Exception], ...] = (
@@ -185,4 +199,4 @@ EXPECTED: tuple[type[Exception], ...] = (
     LogUnavailable,
     HTTPException,
 )
-"""The exceptions that ``on_expected`` answers."""
+"""The exceptions that `ErrorAnswers.on_expected` answers."""

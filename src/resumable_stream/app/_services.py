@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 from redis.asyncio import Redis
@@ -19,6 +19,7 @@ from resumable_stream.runs import (
     Janitor,
     Run,
     RunManager,
+    RunObserver,
     RunQueue,
     RunStore,
     Settler,
@@ -35,8 +36,12 @@ from ._routes import ChatRoutes
 from ._settings import Settings
 from ._signals import set_by_signals, set_on_signals
 from ._stream import StreamRoute
+from ._telemetry import observe, shared_telemetry
 
 Listen = Callable[[asyncio.Event], AbstractContextManager[None]]
+
+if TYPE_CHECKING:
+    from resumable_stream.telemetry import Telemetry
 
 _CLOSE_SECONDS: Final = 12.0
 """What an active run gets to end beyond its lease when its thread is deleted: the core lets a source close for 10 s."""
@@ -69,11 +74,19 @@ class _Rooms:
     settler: Settler
     service: ThreadService
     executor: Executor
+    observer: RunObserver
     closing: asyncio.Event
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, plan: AgentPlan, limits: OwnerLimits) -> AsyncIterator[Services]:
+async def open_services(
+    settings: Settings,
+    plan: AgentPlan,
+    limits: OwnerLimits,
+    *,
+    telemetry: Telemetry | None,
+    refused: Mapping[tuple[int, str], int],
+) -> AsyncIterator[Services]:
     """Open all that is needed. Neither Redis nor Postgres has to be up: they are found when they come.
 
     On the way out streams are closed first, then runs get their grace period and are handed over or
@@ -82,7 +95,12 @@ async def open_services(settings: Settings, plan: AgentPlan, limits: OwnerLimits
     patience = settings.shutdown_grace_seconds + settings.drain_seconds + _CLOSE_SECONDS
     async with (
         _open_rooms(
-            settings, plan, max_active=limits.active_runs, listen=partial(set_on_signals, patience=patience)
+            settings,
+            plan,
+            max_active=limits.active_runs,
+            listen=partial(set_on_signals, patience=patience),
+            telemetry=telemetry,
+            refused=refused,
         ) as rooms,
         anyio.create_task_group() as tasks,
     ):
@@ -100,6 +118,7 @@ async def open_services(settings: Settings, plan: AgentPlan, limits: OwnerLimits
             runs=rooms.runs,
             threads=rooms.threads,
             settler=rooms.settler,
+            observer=rooms.observer,
             queue_seconds=settings.run_queue_seconds,
         )
         finder = StreamFinder(runs=rooms.runs, consumer=rooms.consumer)
@@ -123,10 +142,10 @@ async def open_services(settings: Settings, plan: AgentPlan, limits: OwnerLimits
             tasks.cancel_scope.cancel()
 
 
-async def work(settings: Settings, plan: AgentPlan, *, concurrency: int) -> None:
+async def work(settings: Settings, plan: AgentPlan, *, concurrency: int, telemetry: Telemetry | None) -> None:
     """Execute runs of the queue until the process is told to stop, or the call is cancelled."""
     async with (
-        _open_rooms(settings, plan, max_active=None, listen=set_by_signals) as rooms,
+        _open_rooms(settings, plan, max_active=None, listen=set_by_signals, telemetry=telemetry) as rooms,
         anyio.create_task_group() as tasks,
     ):
         queue = RunQueue(settings.redis_url.get_secret_value(), perform=rooms.executor.perform, concurrency=concurrency)
@@ -164,7 +183,13 @@ def _janitor(settings: Settings, rooms: _Rooms, adopt: Callable[[Run], Awaitable
 
 @asynccontextmanager
 async def _open_rooms(
-    settings: Settings, plan: AgentPlan, *, max_active: int | None, listen: Listen
+    settings: Settings,
+    plan: AgentPlan,
+    *,
+    max_active: int | None,
+    listen: Listen,
+    telemetry: Telemetry | None,
+    refused: Mapping[tuple[int, str], int] | None = None,
 ) -> AsyncIterator[_Rooms]:
     closing = asyncio.Event()
     database = Database(
@@ -191,6 +216,14 @@ async def _open_rooms(
             )
         )
         consumer = await stack.enter_async_context(StreamConsumer(redis))
+        observer = observe(
+            telemetry or shared_telemetry(),
+            plan,
+            database=database,
+            producer=producer,
+            consumer=consumer,
+            refused={} if refused is None else refused,
+        )
         runs, threads = RunStore(database, max_active=max_active), ThreadStore(database)
         settler = Settler(
             agent=agent, runs=runs, producer=producer, consumer=consumer, max_attempts=attempts, lease=lease
@@ -214,6 +247,7 @@ async def _open_rooms(
                 settler=settler,
                 max_attempts=attempts,
                 closing=closing,
+                observer=observer,
             )
         )
         yield _Rooms(
@@ -225,5 +259,6 @@ async def _open_rooms(
             settler=settler,
             service=service,
             executor=executor,
+            observer=observer,
             closing=closing,
         )

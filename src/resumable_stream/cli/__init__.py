@@ -87,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument(
         "--concurrency", type=_count, default=100, metavar="N", help="how many runs at once (%(default)s)"
     )
+    _add_log_format(worker)
     worker.set_defaults(command=_run_worker, extra="worker")
     return parser
 
@@ -132,7 +133,7 @@ def _run_serve(options: argparse.Namespace) -> None:
 def _run_worker(options: argparse.Namespace) -> None:
     from ._worker import run_worker  # takes seconds, and needs the extra
 
-    run_worker(app=options.app, concurrency=options.concurrency, say=_say)
+    run_worker(app=options.app, concurrency=options.concurrency, log_format=options.log_format, say=_say)
 
 
 def _say(text: str, end: str = "\n") -> None:

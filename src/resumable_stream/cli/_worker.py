@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import logging.config
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from ..app import ChatApp, SettingsError, create_app
 from ._errors import CommandError
+from ._logging import LogFormat, log_config
 
 
-def run_worker(*, app: str | None, concurrency: int, say: Callable[[str], None]) -> None:
+def run_worker(*, app: str | None, concurrency: int, log_format: LogFormat | None, say: Callable[[str], None]) -> None:
     """Execute runs until SIGINT or SIGTERM.
 
     Args:
         app: ``module:name`` of an app or of a function that makes it; by default that of ``serve``.
         concurrency: how many runs at once.
+        log_format: instead of what the settings say.
         say: tells the person at the terminal.
 
     Raises:
@@ -26,7 +29,10 @@ def run_worker(*, app: str | None, concurrency: int, say: Callable[[str], None])
         ModuleNotFoundError: docket is missing.
     """
     chat = _load(app) if app is not None else _default()
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    if (log_format or chat.settings.log_format) == "json":
+        logging.config.dictConfig(log_config("json"))
+    else:
+        logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     # Each poll and each run is worth a line to docket, with what it was called with.
     logging.getLogger("docket").setLevel(logging.WARNING)
     say("The worker is running")

@@ -17,6 +17,7 @@ from ._errors import (
 from ._executor import Executor, attempts_of
 from ._janitor import Janitor
 from ._manager import Dispatch, RunManager
+from ._observer import Nobody, RunObserver
 from ._queue import RunQueue
 from ._reading import StreamFinder
 from ._run_store import RunStore
@@ -51,6 +52,9 @@ __all__ = [  # noqa: RUF022 - grouped by what they are for
     "StreamFinder",
     "Settler",
     "Janitor",
+    # Watching it
+    "Nobody",
+    "RunObserver",
     # Errors
     "RunsError",
     "ThreadNotFound",

@@ -5,7 +5,6 @@ When the answer is broken off, what was said is kept.
 
 from __future__ import annotations
 
-import logging
 import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
@@ -15,11 +14,12 @@ import anyio
 
 from resumable_stream import StreamEvent, StreamHandOver
 from resumable_stream.agent import Turn
+from resumable_stream.logs import get_logger
 
 from ._transcript import Transcript
 from ._values import TITLE, Run
 
-logger = logging.getLogger("resumable_stream.app")
+logger = get_logger("resumable_stream.app")
 
 KEEP_SECONDS: Final = 8.0
 """How long keeping a partial answer may take. The core gives a source 10 s to close."""

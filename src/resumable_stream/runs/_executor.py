@@ -8,7 +8,6 @@ Postgres carries its number, and is refused once there is a newer one.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -35,18 +34,20 @@ from resumable_stream import (
     StreamProducer,
 )
 from resumable_stream.agent import Agent
+from resumable_stream.logs import get_logger
 
 from ._answer import TitleSlot, answer, turn_of, where
 from ._errors import Unavailable
 from ._liveness import PATIENCE, asking_redis
+from ._observer import HANDED_OVER, TAKEN_OVER, AttemptObserver, Nobody, RunObserver
 from ._run_store import RunStore
 from ._settling import Settler
 from ._thread_store import ThreadStore
 from ._titles import Titles
 from ._transcript import Transcript
-from ._values import Run
+from ._values import TEXT, Run, about_run
 
-logger = logging.getLogger("resumable_stream.app")
+logger = get_logger("resumable_stream.app")
 
 _EARLIER_SECONDS: Final = 10.0
 _STORAGE_SECONDS: Final = 30.0
@@ -65,19 +66,30 @@ class _Outcome(Enum):
     ELSEWHERE = auto()
 
 
+_STATUS: Final = {_Outcome.HANDED_OVER: HANDED_OVER, _Outcome.ELSEWHERE: TAKEN_OVER}
+"""What an observer is told where it is not how the stream ended."""
+
+
 class _Withdrawn(Exception):
     """The run does not hold its thread any more; nothing of it may stay."""
 
 
 @dataclass(slots=True)
 class _Attempt:
-    """One attempt at a run; ``run`` has its number once it has begun."""
+    """One attempt at a run; ``run`` has its number once it has begun. ``status`` and ``code`` tell how it ended."""
 
     run: Run
     asked: bool = False
     unkept: bool = False
     withdrawn: bool = False
+    spoken: bool = False
     said: Transcript = field(default_factory=Transcript)
+    observed: AttemptObserver | None = None
+    status: str = Status.LOST.value
+    code: str | None = None
+
+    def fail(self, code: str) -> None:
+        self.status, self.code = Status.FAILED.value, code
 
 
 class Executor:
@@ -87,6 +99,7 @@ class Executor:
     ``lost`` where that cannot be. Call `drain` first to let them finish.
 
     Args:
+        observer: watches what is done.
         max_attempts: how often a run is begun before it is lost, where its process died each time; see `attempts_of`.
             1 continues none.
         closing: once set, no more runs are begun here.
@@ -106,6 +119,7 @@ class Executor:
         settler: Settler,
         max_attempts: int,
         closing: asyncio.Event,
+        observer: RunObserver | None = None,
     ) -> None:
         self._agent = agent
         self._producer = producer
@@ -113,6 +127,7 @@ class Executor:
         self._runs = runs
         self._threads = threads
         self._settler = settler
+        self._observer: RunObserver = observer or Nobody()
         self._titles = Titles(agent=agent, threads=threads)
         self._max_attempts = max_attempts
         self.resumes = max_attempts > 1
@@ -185,9 +200,12 @@ class Executor:
         """Answer a run to its end, unless another process has it. Errors are logged, and told on the stream."""
         attempt, outcome = _Attempt(run), _Outcome.HANDED_OVER if self.resumes else _Outcome.ENDED
         try:
-            outcome = await self._produce(attempt)
+            with about_run(run):
+                outcome = await self._produce(attempt)
         finally:
-            with anyio.CancelScope(shield=True):
+            if attempt.observed is not None:
+                attempt.observed.end(_STATUS.get(outcome, attempt.status), attempt.code)
+            with anyio.CancelScope(shield=True), about_run(run):
                 await self._finish(attempt, outcome)
             self._here.pop(run.id).set()
             if not self._here:
@@ -208,16 +226,20 @@ class Executor:
         except _Withdrawn:
             attempt.withdrawn = True
         except StreamFailure as error:
+            attempt.fail(error.code)
             logger.warning("run %s failed: %s", run.id, error.code)
         except LogUnavailable as error:
+            attempt.fail("log_unavailable")
             logger.warning("run %s: Redis was not available: %s", run.id, where(error))
         except StreamError as error:
             logger.warning("run %s was given up: %s", run.id, where(error))
         except Exception as error:  # noqa: BLE001 - one run that breaks must not take the others down
+            attempt.fail("error")
             logger.error("run %s broke: %s", run.id, where(error))
         else:
             if result.status is Status.ACTIVE:
                 return _Outcome.HANDED_OVER
+            attempt.status = result.status.value
         return _Outcome.ENDED if attempt.asked else _Outcome.UNTOUCHED
 
     async def _source(self, attempt: _Attempt) -> AsyncGenerator[StreamEvent, None]:
@@ -226,6 +248,8 @@ class Executor:
         if run is None:
             raise _Withdrawn
         attempt.run = run
+        attempt.observed = self._observer.begin(run)
+        attempt.observed.enter()
         if run.attempts - run.handovers > self._max_attempts:
             raise StreamFailure("attempts_exhausted", "The answer was broken off too often.")
         earlier = await self._read_earlier(attempt) if run.attempts > 1 else False
@@ -239,9 +263,8 @@ class Executor:
         if run.names_thread:
             self._tasks.start_soon(self._titles.make, run, title, name=f"title {run.thread_id}")
         attempt.asked = True
-        events = answer(
-            self._agent.stream(turn), said=attempt.said, title=title, broken_off=lambda: self._broken_off(attempt)
-        )
+        spoken = attempt.observed.watch(self._agent.stream(turn), said=attempt.spoken)
+        events = answer(spoken, said=attempt.said, title=title, broken_off=lambda: self._broken_off(attempt))
         async with aclosing(events):
             async for event in events:
                 yield event
@@ -275,6 +298,7 @@ class Executor:
                 async with aclosing(self._consumer.events(stream_id)) as events:
                     async for event in events:
                         attempt.said.add(event)
+                        attempt.spoken |= event.type == TEXT
                         if event.id is not None and event.id >= newest:
                             break
         except (LogUnavailable, StreamError, TimeoutError) as error:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn, TypeVar
 
 import anyio
+
+from resumable_stream.logs import get_logger
 
 from ._answer import where
 from ._database import Database
@@ -16,9 +17,9 @@ from ._run_store import RunStore
 from ._settling import Settled, Settler
 from ._thread_store import ThreadStore
 from ._threads import ThreadService
-from ._values import Run
+from ._values import Run, about_run
 
-logger = logging.getLogger("resumable_stream.app")
+logger = get_logger("resumable_stream.app")
 
 T = TypeVar("T")
 
@@ -76,9 +77,10 @@ class Janitor:
         """
         adopted = 0
         for run in await self._runs.unsettled(limit=_BATCH):
-            found = await self._try(self._settler.settle(run, patience=0.0))
-            if found is Settled.ORPHANED and adopted < _ADOPTED:
-                adopted += bool(await self._try(self._adopt(run)))
+            with about_run(run):
+                found = await self._try(self._settler.settle(run, patience=0.0))
+                if found is Settled.ORPHANED and adopted < _ADOPTED:
+                    adopted += bool(await self._try(self._adopt(run)))
         for owner, thread_id in await self._threads.half_deleted(limit=_BATCH):
             await self._try(self._service.delete(owner, thread_id))
         return adopted == _ADOPTED

@@ -7,7 +7,6 @@ this process dies before it has passed the run on, the janitor of any other does
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -18,16 +17,18 @@ import anyio
 from anyio.abc import TaskGroup
 
 from resumable_stream import StreamProducer
+from resumable_stream.logs import get_logger
 
 from ._answer import where
 from ._errors import RunActive, RunNotFound, RunsError, Unavailable
 from ._liveness import asking_redis
+from ._observer import Nobody, RunObserver
 from ._run_store import Held, Repeated, RunStore
 from ._settling import Settled, Settler
 from ._thread_store import ThreadStore
-from ._values import NewMessage, Run, Strategy, stream_id_of
+from ._values import NewMessage, Run, Strategy, about_run, stream_id_of
 
-logger = logging.getLogger("resumable_stream.app")
+logger = get_logger("resumable_stream.app")
 
 Dispatch = Callable[[Run], Awaitable[object]]
 """Has an accepted run executed, here or elsewhere."""
@@ -54,6 +55,7 @@ class RunManager:
 
     Args:
         dispatch: has an accepted run executed.
+        observer: hears of what is accepted.
         queue_seconds: how long an accepted run waits for a process before it is lost.
     """
 
@@ -66,12 +68,14 @@ class RunManager:
         threads: ThreadStore,
         settler: Settler,
         queue_seconds: float,
+        observer: RunObserver | None = None,
     ) -> None:
         self._dispatch = dispatch
         self._producer = producer
         self._runs = runs
         self._threads = threads
         self._settler = settler
+        self._observer: RunObserver = observer or Nobody()
         self._queue_seconds = queue_seconds
         self._tasks: TaskGroup
 
@@ -193,9 +197,11 @@ class RunManager:
             message=message.text,
             message_id=message.after_id or str(uuid4()),
             answers=message.answers,
+            trace=self._observer.trace(),
         )
         start = _Start()
-        self._tasks.start_soon(self._begin, message, run, start, name=f"begin {run_id}")
+        with about_run(run):
+            self._tasks.start_soon(self._begin, message, run, start, name=f"begin {run_id}")
         await start.decided.wait()
         if isinstance(start.outcome, RunsError):
             raise start.outcome
@@ -211,6 +217,8 @@ class RunManager:
                 await self._producer.reserve(run.stream_id, seconds=self._queue_seconds)
             reserved = True
             outcome = await self._runs.accept(message, run)
+            if isinstance(outcome, Run):
+                self._observer.on_accept()
         except RunsError as error:
             outcome = error
         finally:

@@ -6,13 +6,14 @@ died, is found by a janitor, which puts it in again; a run that comes twice is c
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NoReturn
 from uuid import UUID
 
 import anyio
+
+from resumable_stream.logs import get_logger
 
 from ._answer import where
 from ._errors import Unavailable
@@ -22,7 +23,7 @@ from ._values import Run
 if TYPE_CHECKING:
     from docket import Docket
 
-logger = logging.getLogger("resumable_stream.app")
+logger = get_logger("resumable_stream.app")
 
 Perform = Callable[[UUID], Awaitable[None]]
 """Executes a run to its end."""

@@ -218,7 +218,8 @@ class RunStore:
         row = await self._database.fetch_one(
             "UPDATE resumable_stream_runs AS run SET attempts = attempts + 1 FROM resumable_stream_threads AS thread"
             " WHERE run.id = %(id)s AND thread.active_run_id = run.id AND thread.deleted_time IS NULL"
-            " RETURNING run.*, thread.chat_name IS NULL AS names_thread",
+            " RETURNING run.*, thread.chat_name IS NULL AS names_thread,"
+            " extract(epoch FROM clock_timestamp() - run.created_time)::float8 AS age",
             {"id": run_id},
         )
         return None if row is None else replace(as_run(row), names_thread=row["names_thread"], attempt=row["attempts"])
@@ -307,9 +308,9 @@ async def _accept(
     row = await one(
         connection,
         "INSERT INTO resumable_stream_runs (id, thread_id, owner, stream_id,"
-        " idempotency_key, digest, message, message_id, answers)"
+        " idempotency_key, digest, message, message_id, answers, trace)"
         " VALUES (%(id)s, %(thread)s, %(owner)s, %(stream)s,"
-        " %(key)s, %(digest)s, %(message)s, %(message_id)s, %(answers)s)"
+        " %(key)s, %(digest)s, %(message)s, %(message_id)s, %(answers)s, %(trace)s)"
         " ON CONFLICT DO NOTHING RETURNING number",
         {
             "id": run.id,
@@ -321,6 +322,7 @@ async def _accept(
             "message": run.message,
             "message_id": run.message_id,
             "answers": None if run.answers is None else Json(dict(run.answers)),
+            "trace": run.trace,
         },
     )
     if row is None:
@@ -348,4 +350,6 @@ def as_run(row: dict[str, Any]) -> Run:
         answers=row["answers"],
         attempts=row["attempts"],
         handovers=row["handovers"],
+        trace=row.get("trace"),
+        age=row.get("age", 0.0),
     )

@@ -61,6 +61,9 @@ MIGRATIONS: Final[tuple[LiteralString, ...]] = (
         ADD COLUMN attempts integer NOT NULL DEFAULT 0,
         ADD COLUMN handovers integer NOT NULL DEFAULT 0;
     """,
+    """
+    ALTER TABLE resumable_stream_runs ADD COLUMN trace text;
+    """,
 )
 
 _LOCK: Final = 0x7265_7375_6D65  # any number that no other program uses for its advisory locks

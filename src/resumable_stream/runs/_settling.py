@@ -7,7 +7,6 @@ done once at a time, and never beside a new run.
 
 from __future__ import annotations
 
-import logging
 from contextlib import aclosing
 from enum import Enum, auto
 from typing import Final
@@ -17,6 +16,7 @@ import anyio
 
 from resumable_stream import LogUnavailable, Status, StreamConsumer, StreamNotFound, StreamProducer
 from resumable_stream.agent import Agent
+from resumable_stream.logs import get_logger
 
 from ._answer import KEEP_SECONDS, turn_of, where
 from ._errors import Unavailable
@@ -25,7 +25,7 @@ from ._run_store import RunStore
 from ._transcript import Transcript
 from ._values import Run
 
-logger = logging.getLogger("resumable_stream.app")
+logger = get_logger("resumable_stream.app")
 
 _RIGHT_SECONDS: Final = 2 * KEEP_SECONDS + 4.0
 """The right to repair lasts for reading what was said and keeping it."""

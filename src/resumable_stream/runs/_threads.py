@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -12,6 +11,7 @@ import anyio
 
 from resumable_stream import Status, StreamConsumer, StreamProducer
 from resumable_stream.agent import Agent, HistoryMessage
+from resumable_stream.logs import get_logger
 
 from ._liveness import asking_memory, asking_redis, look, status_of
 from ._run_store import RunStore
@@ -19,7 +19,7 @@ from ._settling import Settled, Settler
 from ._thread_store import ThreadStore
 from ._values import Run, Thread, ThreadCursor
 
-logger = logging.getLogger("resumable_stream.app")
+logger = get_logger("resumable_stream.app")
 
 _READS: Final = 5
 _HISTORY_SECONDS: Final = 15.0

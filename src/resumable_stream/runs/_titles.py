@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Final
 
 import anyio
 
 from resumable_stream.agent import Agent
+from resumable_stream.logs import get_logger
 
 from ._answer import TitleSlot, where
 from ._thread_store import ThreadStore
 from ._values import Run
 
-logger = logging.getLogger("resumable_stream.app")
+logger = get_logger("resumable_stream.app")
 
 _TITLE_TIMEOUT: Final = 30.0
 _TITLE_LENGTH: Final = 200

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
+
+from resumable_stream.logs import about
 
 TEXT = "text"
 TITLE = "title"
@@ -88,6 +91,8 @@ class Run:
         answers: what a person has answered; the message is empty then.
         attempts: how often a process has begun to answer. The newest attempt is the one that counts.
         handovers: how many of them were passed on in order; the others died, or are at work.
+        trace: where in a trace it was accepted, for whoever measures.
+        age: seconds since it was accepted, when its attempt began.
         attempt: of this process, where it has one; what it does to the thread is refused once there is a newer one.
     """
 
@@ -104,6 +109,8 @@ class Run:
     answers: Mapping[str, Any] | None = field(default=None, hash=False)
     attempts: int = 0
     handovers: int = 0
+    trace: str | None = None
+    age: float = 0.0
     attempt: int = 0
 
 
@@ -118,3 +125,8 @@ class ThreadCursor:
 def stream_id_of(run_id: UUID) -> str:
     """The stream that a run writes."""
     return f"run:{run_id}"
+
+
+def about_run(run: Run) -> AbstractContextManager[None]:
+    """Lines that are logged in the block are about the run."""
+    return about(run_id=run.id, thread_id=run.thread_id, stream_id=run.stream_id)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Any, Final, Protocol
+from uuid import UUID
 
 from opentelemetry.context import Context, attach
 from opentelemetry.metrics import Histogram
@@ -32,6 +33,34 @@ def current_trace() -> str | None:
 def context_of(trace: str | None) -> Context:
     """The context that a text stands for; an empty one, whatever is current, when there is none."""
     return _PROPAGATOR.extract({} if trace is None else {_PARENT: trace}, Context())
+
+
+class BegunRun(Protocol):
+    """A run that is being answered: what the room of runs knows of it."""
+
+    @property
+    def id(self) -> UUID:
+        """The run."""
+
+    @property
+    def thread_id(self) -> UUID:
+        """Its thread."""
+
+    @property
+    def stream_id(self) -> str:
+        """Its stream."""
+
+    @property
+    def trace(self) -> str | None:
+        """What `RunTelemetry.trace` returned when it was accepted, in whatever process."""
+
+    @property
+    def age(self) -> float:
+        """Seconds since then."""
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt this is, from 1."""
 
 
 class RunMeters:
@@ -77,59 +106,42 @@ class RunTelemetry:
         if model is not None:
             self._model["gen_ai.request.model"] = model
 
-    def on_accept(self) -> str | None:
-        """A run was accepted. Returns what has to travel with it."""
-        self._meters.accepted += 1
+    def trace(self) -> str | None:
+        """The caller's place in a trace, as text that travels with a run."""
         return current_trace()
 
-    def begin(
-        self, *, ids: Mapping[str, str], trace: str | None, attempt: int, age: float, said: bool
-    ) -> WatchedAttempt:
-        """An attempt begins, in a task of its own, which will end with it.
+    def on_accept(self) -> None:
+        """A run was accepted."""
+        self._meters.accepted += 1
 
-        Args:
-            ids: ``thread_id``, ``run_id`` and ``stream_id``.
-            trace: what `on_accept` returned, in whatever process.
-            attempt: its number, from 1.
-            age: seconds since the run was accepted.
-            said: whether an earlier attempt has said something.
-        """
+    def begin(self, run: BegunRun) -> WatchedAttempt:
+        """An attempt begins."""
         self._meters.begun += 1
-        self._meters.again += attempt > 1
+        self._meters.again += run.attempt > 1
         self._meters.active += 1
-        return WatchedAttempt(self._meters, self._model, ids=ids, trace=trace, attempt=attempt, age=age, said=said)
+        return WatchedAttempt(self._meters, self._model, run)
 
 
 class WatchedAttempt:
     """One attempt of a process to answer."""
 
-    def __init__(
-        self,
-        meters: RunMeters,
-        model: Mapping[str, str],
-        *,
-        ids: Mapping[str, str],
-        trace: str | None,
-        attempt: int,
-        age: float,
-        said: bool,
-    ) -> None:
+    def __init__(self, meters: RunMeters, model: Mapping[str, str], run: BegunRun) -> None:
         self._meters = meters
         self._model = model
-        self._accepted = time.monotonic() - age
-        self._silent = not said
+        self._accepted = time.monotonic() - run.age
+        self._silent = True
         self._calls: dict[str, Span] = {}
         self._step = time.time_ns()
         self._chat: Span | None = None
         attributes: dict[str, Any] = {
             OPERATION: "invoke_agent",
-            "gen_ai.conversation.id": ids["thread_id"],
-            "resumable_stream.run.id": ids["run_id"],
-            "resumable_stream.stream.id": ids["stream_id"],
-            "resumable_stream.run.attempt": attempt,
+            "gen_ai.conversation.id": str(run.thread_id),
+            "resumable_stream.run.id": str(run.id),
+            "resumable_stream.stream.id": run.stream_id,
+            "resumable_stream.run.attempt": run.attempt,
         }
         self._span = meters.tracer.start_span(
-            "invoke_agent", context=context_of(trace), kind=SpanKind.INTERNAL, attributes=attributes
+            "invoke_agent", context=context_of(run.trace), kind=SpanKind.INTERNAL, attributes=attributes
         )
         self._context = set_span_in_context(self._span, Context())
 
@@ -137,8 +149,11 @@ class WatchedAttempt:
         """Make the span the current one of this task, so that what the agent does belongs to it."""
         attach(set_span_in_context(self._span))
 
-    async def watch(self, events: AsyncGenerator[StreamEvent, None]) -> AsyncGenerator[StreamEvent, None]:
-        """The same events; the generator is closed with this one."""
+    async def watch(
+        self, events: AsyncGenerator[StreamEvent, None], *, said: bool
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """The same events; the generator is closed with this one. ``said``: an earlier attempt has said something."""
+        self._silent = not said
         async with aclosing(events):
             async for event in events:
                 if event.type != TEXT:
@@ -201,7 +216,7 @@ class WatchedAttempt:
         """The attempt is over.
 
         Args:
-            status: how the run has ended; ``handed_over`` when another process goes on.
+            status: how the run has ended; ``handed_over`` or ``taken_over`` when another process goes on.
             code: of a failure.
         """
         self._meters.active -= 1
@@ -211,7 +226,7 @@ class WatchedAttempt:
         self._span.set_attribute(STATUS, status)
         if status == "handed_over":
             self._meters.handovers += 1
-        else:
+        elif status != "taken_over":
             attributes = {STATUS: status} if code is None else {STATUS: status, ERROR: code}
             self._meters.durations.record(time.monotonic() - self._accepted, attributes)
         if code is not None:
