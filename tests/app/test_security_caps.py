@@ -6,12 +6,14 @@ import asyncio
 from typing import Any
 from uuid import uuid4
 
+from psycopg import AsyncConnection
 from redis import Redis
 
 from app.scripted import ScriptedAgent
 from app.serving import DEADLINE, Chat, by_header, chat_on, code_of, eventually, new_thread, served, settings_for
 from resumable_stream.app import Settings, create_app
 from resumable_stream.app._limits import OwnerLimits, owner_limits
+from resumable_stream.runs._limits import _LOCK
 
 
 async def test_an_owner_has_so_many_runs_at_once_over_all_processes_and_no_more(
@@ -59,6 +61,23 @@ async def test_the_last_place_is_taken_once_by_one_key_however_often_it_is_sent(
         assert {response.status_code for response in responses} == {200}
         assert len({response.text for response in responses}) == 1
         assert code_of(await chat.post("another")) == "too_many_runs"
+        agent.release.set()
+
+
+async def test_who_has_too_many_runs_is_told_so_without_waiting_for_a_turn(
+    valkey_url: str, database_url: str, empty_redis: Redis, no_tasks_left: None, agent: ScriptedAgent
+) -> None:
+    """A flood of requests that are refused anyway holds no connections to Postgres that others need."""
+    settings = settings_for(valkey_url, database_url, max_active_runs_per_owner=1)
+    async with (
+        served(create_app(settings, agent=agent, identify=by_header)) as url,
+        chat_on(url, user="ann") as chat,
+        await AsyncConnection.connect(database_url) as other,
+    ):
+        await chat.send("hold hello")
+        await other.execute("SELECT pg_advisory_xact_lock(%s, hashtext('ann'))", (_LOCK,))
+        responses = await asyncio.gather(*(chat.post("more") for _ in range(30)))
+        assert {code_of(response) for response in responses} == {"too_many_runs"}
         agent.release.set()
 
 
