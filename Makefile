@@ -9,7 +9,7 @@ PINS := .ci/constraints.txt
 WORKERS ?= 3
 ALL := app,openai,anthropic,google,search,telemetry,worker,demo
 
-.PHONY: nightly demo test check docs bench durability mutants setup setup-demo browser parsers servers clean
+.PHONY: nightly demo test check docs bench durability load mutants setup setup-demo browser parsers servers clean
 
 demo: $(VENV)/.demo
 	@exec $(BIN)/resumable-stream demo $(ARGS)
@@ -33,6 +33,9 @@ bench: $(VENV)/.dev
 
 durability: $(VENV)/.dev
 	@PYTHONPATH=tests $(BIN)/python -m benchmarks.durability $(ARGS)
+
+load: $(VENV)/.dev
+	@PYTHONPATH=tests $(BIN)/python -m benchmarks.conversations $(ARGS)
 
 nightly: $(VENV)/.dev
 	PROPERTY_EXAMPLES=$${PROPERTY_EXAMPLES:-2000} $(BIN)/python -m pytest tests/core/property -n $(WORKERS) $(ARGS)
