@@ -25,6 +25,7 @@ from agent.provider_wire import Call, Failure, ProviderWire, Reply, provider_wir
 from app.serving import DEADLINE, Chat, code_of, eventually, served, settings_for
 from resumable_stream.agent import build_graph, chat_model, web_search_tool
 from resumable_stream.app import Settings, create_app
+from telemetry.collected import Collected, collecting
 
 Log: TypeAlias = "logging.StreamHandler[io.StringIO]"
 
@@ -51,6 +52,13 @@ def words() -> Words:
 def wire() -> Iterator[ProviderWire]:
     with provider_wire() as server:
         yield server
+
+
+@pytest.fixture
+def told() -> Iterator[Collected]:
+    """What OpenTelemetry is told."""
+    with collecting() as found:
+        yield found
 
 
 @pytest.fixture
@@ -117,7 +125,9 @@ class Heard:
 
 
 @asynccontextmanager
-async def heard(settings: Settings, wire: ProviderWire, words: Words, log: Log) -> AsyncIterator[Heard]:
+async def heard(
+    settings: Settings, wire: ProviderWire, words: Words, log: Log, told: Collected
+) -> AsyncIterator[Heard]:
     """The app with a real client of a provider and a real search tool, and a client whose proofs are secrets too."""
 
     def identify(request: Request) -> str:
@@ -127,7 +137,8 @@ async def heard(settings: Settings, wire: ProviderWire, words: Words, log: Log) 
 
     model = chat_model("openai", "scripted", api_key=settings.api_key, base_url=f"{wire.url}/v1", max_retries=0)
     search = web_search_tool(tavily_api_key=settings.tavily_api_key, tavily_base_url=wire.url)
-    async with served(create_app(settings, agent=build_graph(model, [search]), identify=identify)) as url:
+    app = create_app(settings, agent=build_graph(model, [search]), identify=identify, telemetry=told.telemetry)
+    async with served(app) as url:
         proofs = {"Authorization": f"Bearer {words['token']}", "Cookie": f"session={words['cookie']}"}
         uvicorn = [logging.getLogger(f"uvicorn.{name}") for name in ("access", "error")]  # it has set them up by now
         async with httpx.AsyncClient(base_url=url, headers=proofs, timeout=DEADLINE) as http:
@@ -162,6 +173,7 @@ async def test_no_secret_is_written_or_told_anywhere(
     wire: ProviderWire,
     words: Words,
     log: Log,
+    told: Collected,
     no_tasks_left: None,
 ) -> None:
     settings = settings_for(
@@ -171,7 +183,7 @@ async def test_no_secret_is_written_or_told_anywhere(
         tavily_api_key=words["search-key"],
         anthropic_api_key=words["other-key"],
     )
-    async with heard(settings, wire, words, log) as client:
+    async with heard(settings, wire, words, log, told) as client:
         chat = client.chat
 
         async def say(message: str, *steps: Reply | Failure) -> str:
@@ -208,12 +220,14 @@ async def test_no_secret_is_written_or_told_anywhere(
     for place, text in {
         "answers and streams": said,
         "logs": log.stream.getvalue(),
+        "OpenTelemetry": "".join(span.to_json() for span in told.spans()) + repr(told.metrics()),
         "Redis": everything_in_redis(empty_redis),
         "Postgres": everything_in_postgres(database_url),
         "the settings": f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}",
     }.items():
         assert words.found_in(text) == [], place
     assert "NOPERM" not in said
+    assert told.spans(), "runs were traced"
     assert "POST /v1/chat/message HTTP/1.1" in log.stream.getvalue(), "requests were logged"
 
 
