@@ -9,14 +9,19 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from redis import Redis
 
 from app.processes import ServerProcess, server
-from app.serving import Chat, chat_on, eventually
+from app.scripted import ScriptedAgent
+from app.serving import Chat, chat_on, eventually, served, settings_for
 from app.test_handover import LONG, WHOLE, assert_answered_once, follow, held, words
-from support import keys_without_ttl
+from resumable_stream.app import create_app
+from resumable_stream.runs import RunQueue
+from runs.test_queue import put
+from support import keys_without_ttl, wait_until
 
 TESTS = Path(__file__).parent.parent
 
@@ -125,3 +130,36 @@ async def test_what_a_worker_leaves_is_answered_by_another(
             rest = [event async for event in chat.events(one["thread_id"], cursor=some[-1].id)]
         assert words(rest) == ["message_restarted", "message_ended", "end"]
         await assert_answered_once(chat, one["thread_id"], some + rest)
+
+
+async def test_a_worker_that_is_told_to_stop_takes_no_more_messages(
+    stack: AsyncExitStack, valkey_url: str, database_url: str
+) -> None:
+    """It has time to finish what it does; what comes meanwhile is for others, and does not go through its hands."""
+    agent = ScriptedAgent()
+    settings = settings_for(valkey_url, database_url, run_executor="worker")
+    chat = await stack.enter_async_context(
+        chat_on(await stack.enter_async_context(served(create_app(settings, agent=agent))))
+    )
+    times = {"handle_signals": True, "shutdown_grace_seconds": 20, "run_executor": "worker"}
+    stopping = create_app(settings_for(valkey_url, database_url, **times), agent=agent)
+    taken: list[UUID] = []
+
+    async def perform(run_id: UUID) -> None:
+        taken.append(run_id)
+
+    async with asyncio.TaskGroup() as tasks:
+        ending = tasks.create_task(stopping.work())
+        sent = await chat.send("hold on")
+        await wait_until(agent.held.is_set, what="the worker is at work")
+        os.kill(os.getpid(), signal.SIGTERM)
+        other = RunQueue(valkey_url, perform=perform, concurrency=40)
+        taking = tasks.create_task(other.keep_open())
+        runs = {await put(other) for _ in range(20)}
+        try:
+            await wait_until(lambda: runs <= set(taken), what="the other worker has them all")
+        finally:
+            agent.release.set()
+        await ending
+        taking.cancel()
+    assert await chat.answer(sent["thread_id"], run_id=sent["run_id"]) == "on "

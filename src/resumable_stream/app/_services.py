@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from redis.asyncio import Redis
@@ -111,7 +111,7 @@ async def open_services(
         async def dispatch(run: Run) -> bool:
             return rooms.executor.launch(run) if queue is None else await queue.put(run)
 
-        tasks.start_soon(_janitor(settings, rooms, dispatch).work)
+        tasks.start_soon(_until, rooms.closing, _janitor(settings, rooms, dispatch).work)
         manager = RunManager(
             dispatch=dispatch,
             producer=rooms.producer,
@@ -149,14 +149,23 @@ async def work(settings: Settings, plan: AgentPlan, *, concurrency: int, telemet
         anyio.create_task_group() as tasks,
     ):
         queue = RunQueue(settings.redis_url.get_secret_value(), perform=rooms.executor.perform, concurrency=concurrency)
-        tasks.start_soon(queue.keep_open)
-        tasks.start_soon(_janitor(settings, rooms, queue.put).work)
+        # What is taken while the process ends would only be left to others again.
+        tasks.start_soon(_until, rooms.closing, queue.keep_open)
+        tasks.start_soon(_until, rooms.closing, _janitor(settings, rooms, queue.put).work)
         try:
             await rooms.closing.wait()
         finally:
             with anyio.CancelScope(shield=True):
                 await _close(settings, rooms)
             tasks.cancel_scope.cancel()
+
+
+async def _until(closing: asyncio.Event, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    """Work until the process is about to stop."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(work)
+        await closing.wait()
+        tasks.cancel_scope.cancel()
 
 
 async def _close(settings: Settings, rooms: _Rooms) -> None:

@@ -6,12 +6,15 @@ died, is found by a janitor, which puts it in again; a run that comes twice is c
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, TypeVar
 from uuid import UUID
 
 import anyio
+from anyio.abc import TaskGroup
 
 from resumable_stream.logs import get_logger
 
@@ -21,17 +24,21 @@ from ._liveness import asking_redis
 from ._values import Run
 
 if TYPE_CHECKING:
-    from docket import Docket
+    from docket import Docket, Worker
 
 logger = get_logger("resumable_stream.app")
 
 Perform = Callable[[UUID], Awaitable[None]]
 """Executes a run to its end."""
 
+T = TypeVar("T")
+
 NAME: Final = "resumable-stream"
 """What docket's keys begin with."""
 _RETRY_SECONDS: Final = 1.0
-_REDELIVERY_SECONDS: Final = 30.0
+_CLOSE_SECONDS: Final = 3.0
+_REDELIVERY_SECONDS: Final = 5.0
+"""After which docket passes a message on whose worker died between taking it and beginning the run."""
 
 
 class RunQueue:
@@ -60,6 +67,9 @@ class RunQueue:
         self._perform = perform
         self._concurrency = concurrency
         self._docket: Docket | None = None
+        self._worker: Worker | None = None
+        self._tasks: TaskGroup
+        self._performing = 0
 
     async def put(self, run: Run) -> bool:
         """Have a run executed by whichever worker is free. Putting it in again while it waits changes nothing.
@@ -83,37 +93,80 @@ class RunQueue:
 
         return RedisError
 
-    async def keep_open(self) -> NoReturn:
-        """Keep the queue open, and work it off where runs are performed. Redis may come and go."""
-        while True:
-            try:
-                async with self._docket_package.Docket(NAME, self._url) as docket:
-                    docket.register(self._task())
-                    self._docket = docket
-                    if self._perform is None:
-                        await anyio.sleep_forever()
-                    await self._work(docket)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it may pass
-                logger.warning("the queue of runs is not available: %s", where(error))
-            finally:
-                self._docket = None
-            await anyio.sleep(_RETRY_SECONDS)
+    async def keep_open(self) -> None:
+        """Keep the queue open, and work it off where runs are performed. Redis may come and go.
+
+        Cancelled, it takes no more runs, and waits for none that have begun.
+        """
+        async with anyio.create_task_group() as self._tasks:
+            while True:
+                try:
+                    async with _closed_in_peace(self._docket_package.Docket(NAME, self._url)) as docket:
+                        docket.register(self._task())
+                        self._docket = docket
+                        if self._perform is None:
+                            await anyio.sleep_forever()
+                        await self._work(docket)
+                except Exception as error:  # noqa: BLE001 - whatever it is, it may pass
+                    logger.warning("the queue of runs is not available: %s", where(error))
+                finally:
+                    self._docket = self._worker = None
+                await anyio.sleep(_RETRY_SECONDS)
 
     async def _work(self, docket: Docket) -> None:
-        worker = self._docket_package.Worker(
+        self._worker = self._docket_package.Worker(
             docket,
-            concurrency=self._concurrency,
+            concurrency=self._free,
             redelivery_timeout=timedelta(seconds=_REDELIVERY_SECONDS),
             reconnection_delay=timedelta(seconds=_RETRY_SECONDS),
             minimum_check_interval=timedelta(milliseconds=50),
             schedule_automatic_tasks=False,
         )
-        async with worker:
-            await worker.run_forever()
+        async with _closed_in_peace(self._worker) as worker:
+            working = asyncio.create_task(worker.run_forever(), name="queue of runs")
+            try:
+                await asyncio.wait([working])
+            finally:
+                working.cancel()
+                with anyio.CancelScope(shield=True):
+                    await asyncio.wait([working], timeout=_CLOSE_SECONDS)
+            await working
+
+    @property
+    def _free(self) -> int:
+        """How many runs may be taken now."""
+        return self._concurrency - self._performing
+
+    def _count(self, change: int) -> None:
+        self._performing += change
+        if self._worker is not None:
+            self._worker.concurrency = self._free  # looked at before each taking
 
     def _task(self) -> Callable[[str], Awaitable[None]]:
         async def answer_run(run_id: str) -> None:
-            if self._perform is not None:
-                await self._perform(UUID(run_id))
+            # Not waited for: a worker of docket's that has lost its connection takes nothing new until all that it has
+            # taken is done. If this process dies, the log says so, sooner than docket would.
+            self._count(1)
+            self._tasks.start_soon(self._perform_one, UUID(run_id), name=f"perform {run_id}")
 
         return answer_run
+
+    async def _perform_one(self, run_id: UUID) -> None:
+        try:
+            if self._perform is not None:
+                await self._perform(run_id)
+        except Exception as error:  # noqa: BLE001 - the janitor puts it in again
+            logger.warning("run %s was not begun: %s", run_id, where(error))
+        finally:
+            self._count(-1)
+
+
+@asynccontextmanager
+async def _closed_in_peace(manager: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
+    """Leave a context of docket's also when cancelled: a scope of anyio's would cut off each step of its closing."""
+    entered = await manager.__aenter__()
+    try:
+        yield entered
+    finally:
+        with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+            await manager.__aexit__(None, None, None)
