@@ -13,6 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from app.scripted import ScriptedAgent
+from app.serving import sql
 from resumable_stream import EventID, StreamConsumer, StreamProducer
 from resumable_stream._buffer import entry
 from resumable_stream._log import Log
@@ -220,6 +221,22 @@ async def test_the_janitor_settles_one_after_another_though_one_cannot_be(
     assert not await room.runs.holds(second)
     assert "the janitor stumbled: builtins.ValueError" in caplog.text
     assert "secret" not in caplog.text
+
+
+async def test_a_run_that_was_accepted_just_now_is_left_to_the_process_that_took_it(
+    room: Room, database_url: str
+) -> None:
+    run_id = uuid4()
+    asked = NewMessage(owner="ann", text="question")
+    values = {"id": run_id, "thread_id": uuid4(), "stream_id": f"run:{run_id}", "message_id": str(uuid4())}
+    await room.producer.reserve(f"run:{run_id}", seconds=60)
+    await room.runs.accept(asked, Run(number=0, owner="ann", message="question", **values))  # type: ignore[arg-type]  # a mixed dict
+    await room.janitor.look()
+    assert room.executor.active == 0
+    await sql(database_url, "UPDATE resumable_stream_runs SET created_time = created_time - interval '3 s'")
+    await room.janitor.look()
+    await room.executor.wait_idle(seconds=10)
+    assert [turn.run_id for turn in room.agent.turns] == [str(run_id)]
 
 
 async def test_of_several_janitors_one_looks_at_a_time(room: Room) -> None:

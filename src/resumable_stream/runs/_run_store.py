@@ -247,18 +247,24 @@ class RunStore:
         return None if row is None else as_run(row)
 
     async def unsettled(self, *, limit: int) -> list[Run]:
-        """Runs that hold a thread, those first whose threads were quiet longest; without what they answer."""
+        """Runs that hold a thread, those first whose threads were quiet longest; without what they answer.
+
+        Those are left out that were accepted just now: the process that took the message is about to begin them.
+        """
         rows = await self._database.fetch(
             "SELECT run.id, run.number, run.thread_id, run.owner, run.stream_id, run.message_id, run.followed,"
             " run.attempts, run.handovers, '' AS message, NULL AS answers"
             " FROM resumable_stream_threads AS thread"
             " JOIN resumable_stream_runs AS run ON run.id = thread.active_run_id"
             " WHERE thread.deleted_time IS NULL"
+            " AND (run.attempts > 0 OR run.created_time < clock_timestamp() - make_interval(secs => %(young)s))"
             " ORDER BY thread.last_activity_time LIMIT %(limit)s",
-            {"limit": limit},
+            {"limit": limit, "young": _YOUNG_SECONDS},
         )
         return [as_run(row) for row in rows]
 
+
+_YOUNG_SECONDS: Final = 1.0
 
 _NEWEST: Final = (
     " AND (%(attempt)s = 0 OR EXISTS (SELECT 1 FROM resumable_stream_runs AS mine"
