@@ -34,13 +34,20 @@ CHAT_MUTATIONS: Final = (
         "await self._repair(run)",
         "pass",
     ),
+    Mutation(
+        "chat/test_crashes.py::test_after_a_kill_another_process_goes_on_and_viewers_end_with_what_the_thread_holds",
+        "the adoption of runs that have lost their process",
+        "runs/_janitor.py",
+        "adopted += bool(await self._try(self._adopt(run)))",
+        "pass",
+    ),
     # 12
     Mutation(
         f"{TURNS}test_twenty_posts_with_one_key_at_two_processes_are_one_run",
-        "the uniqueness of keys",
-        "runs/_schema.py",
-        "CREATE UNIQUE INDEX resumable_stream_runs_by_key",
-        "CREATE INDEX resumable_stream_runs_by_key",
+        "the look for a key",
+        "runs/_run_store.py",
+        "return _unless_mismatched(await self._database.fetch_one(_BY_KEY, _key_of(message)), message)",
+        "return None",
     ),
     Mutation(
         f"{TURNS}test_twenty_posts_without_a_key_at_two_processes_are_one_run_and_nineteen_refusals",
@@ -85,6 +92,13 @@ CHAT_MUTATIONS: Final = (
         "asgi.py",
         "viewer.when_set(self._closing, guard.on_closing)",
         "pass",
+    ),
+    Mutation(
+        f"{DEPLOYS}test_runs_that_outlast_the_grace_are_handed_over_and_viewers_end_with_what_the_thread_holds",
+        "the hand-over",
+        "runs/_executor.py",
+        "ended_as = Status.ACTIVE if self.resumes else Status.LOST",
+        "ended_as = Status.LOST",
     ),
     Mutation(
         f"{DEPLOYS}test_connections_are_closed_by_their_age_and_come_back_at_different_times",

@@ -1,7 +1,4 @@
-"""Promises 2 and 23 of the chat app: a process is killed while it answers.
-
-Here a run that has lost its process is not continued by another one: `RUN_MAX_ATTEMPTS` is 1.
-"""
+"""Promises 2 and 23 of the chat app: a process is killed while it answers."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from support import wait_until
 @pytest.fixture(scope="module")
 async def survivor(start: Start) -> AsyncIterator[ServerProcess]:
     """A server process that lives on."""
-    async with start(run_max_attempts=1) as process:
+    async with start() as process:
         await process.ready()
         yield process
 
@@ -60,6 +57,46 @@ async def test_after_a_kill_all_viewers_get_what_was_said_and_the_same_end(
     async with chat_on(survivor.url) as chat:
         question, partial = await chat.history(sent["thread_id"])
         assert (question["content"], partial["content"], partial["stopped"]) == ("hello", said, True)
+
+
+@pytest.mark.promise(number=2)
+async def test_after_a_kill_another_process_goes_on_and_viewers_end_with_what_the_thread_holds(
+    start: Start, survivor: ServerProcess, wire: ProviderWire
+) -> None:
+    """The model is asked again, and says something else: those who were there are told to drop what they have of the
+    message. All viewers, then and later, in both formats, have what the thread has.
+
+    Fails without the adoption of runs that have lost their process (`runs/_janitor.py`).
+    """
+    gate = Gate()
+    wire.script(Reply(text=["One ", "two ", "three ", "four"], gate=gate), Reply(text=["Uno ", "dos."]))
+    async with start() as first:
+        await first.ready()
+        async with chat_on(first.url) as chat:
+            sent = await chat.send("hello")
+        moves, stays = Viewer(sent), Viewer(sent)
+        async with asyncio.timeout(2 * DEADLINE), asyncio.TaskGroup() as tasks:
+            reading = tasks.create_task(moves.follow(first.port))
+            tasks.create_task(stays.follow_to_the_end(survivor.port))
+            await wait_until(lambda: moves.text == stays.text == "One two ")
+            await first.kill()
+            await reading
+            await moves.follow_to_the_end(survivor.port)
+    later = Viewer(sent)
+    await later.follow_to_the_end(survivor.port)
+    for viewer in (moves, stays, later):
+        viewer.check()
+        assert viewer.ids == later.ids
+        assert viewer.text == "Uno dos."
+        assert viewer.count("restarted") == 1
+        assert viewer.events[-1]["data"] == {"status": "completed"}
+    async with chat_on(survivor.url) as chat:
+        shown = [(event.event, event.data) for event in await chat.read(sent["thread_id"], run_id=sent["run_id"])]
+        restarted = shown.index(("system", "message_restarted"))
+        assert shown[:restarted] == [("chunk", "One "), ("chunk", "two ")]
+        assert [data for kind, data in shown[restarted:] if kind == "chunk"] == ["Uno ", "dos."]
+        question, answer = await chat.history(sent["thread_id"])
+        assert (question["content"], answer["content"], answer.get("stopped")) == ("hello", "Uno dos.", None)
 
 
 @pytest.mark.promise(number=23)

@@ -71,6 +71,48 @@ async def test_a_server_that_stops_sends_200_viewers_on_and_they_lose_nothing(
 
 
 @pytest.mark.promise(number=15)
+async def test_runs_that_outlast_the_grace_are_handed_over_and_viewers_end_with_what_the_thread_holds(
+    valkey_url: str, database_url: str, other: ServerProcess, tmp_path: Path
+) -> None:
+    """The process is gone while the models are still silent, and another one answers, without a wait for the lease.
+
+    Fails without the hand-over (`runs/_executor.py`).
+    """
+    async with server(
+        valkey_url,
+        database_url,
+        shutdown_grace_seconds=0.3,
+        drain_seconds=0.3,
+        stream_lease_seconds=60,
+        release=tmp_path / "never",
+    ) as first:
+        await first.ready()
+        async with chat_on(first.url) as chat:
+            sent = [await chat.send(QUESTION) for _ in range(2)]
+        viewers = [Viewer(run) for run in sent * 10]
+        clock = asyncio.get_running_loop().time
+        async with asyncio.timeout(2 * DEADLINE), asyncio.TaskGroup() as tasks:
+            for viewer in viewers:
+                tasks.create_task(viewer.follow(first.port))
+            await wait_until(lambda: all(viewer.text for viewer in viewers), timeout=DEADLINE)
+            told = clock()
+            first.signal(signal.SIGTERM)
+        await first.wait(DEADLINE)
+        print(f"process gone after {clock() - told:.2f} s", end=", ")
+    await follow_to_the_end(viewers, other)
+    print(f"answers after {clock() - told:.2f} s")
+    for viewer in viewers:
+        viewer.check()
+        assert viewer.text == ANSWER
+        assert viewer.count("restarted") == 1
+        assert viewer.events[-1]["data"] == {"status": "completed"}
+    async with chat_on(other.url) as chat:
+        for run in sent:
+            answer = (await chat.history(run["thread_id"]))[-1]
+            assert (answer["content"], answer.get("stopped")) == (ANSWER, None)
+
+
+@pytest.mark.promise(number=15)
 async def test_connections_are_closed_by_their_age_and_come_back_at_different_times(
     valkey_url: str, database_url: str, other: ServerProcess
 ) -> None:

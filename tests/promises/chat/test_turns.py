@@ -48,7 +48,7 @@ async def rows(database_url: str, statement: Any, *values: object) -> list[tuple
 async def test_twenty_posts_with_one_key_at_two_processes_are_one_run(clients: Clients, database_url: str) -> None:
     """All get the same answer, and so does who asks again when the run has ended, at any process.
 
-    Fails without the uniqueness of keys (`runs/_schema.py`).
+    Fails without the look for a key (`runs/_run_store.py`).
     """
     headers = key()
     before = len((await clients.here.threads())["threads"])
