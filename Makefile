@@ -38,7 +38,8 @@ load: $(VENV)/.dev
 	@PYTHONPATH=tests $(BIN)/python -m benchmarks.conversations $(ARGS)
 
 nightly: $(VENV)/.dev
-	PROPERTY_EXAMPLES=$${PROPERTY_EXAMPLES:-2000} $(BIN)/python -m pytest tests/core/property -n $(WORKERS) $(ARGS)
+	PROPERTY_EXAMPLES=$${PROPERTY_EXAMPLES:-2000} SCHEMATHESIS_EXAMPLES=$${SCHEMATHESIS_EXAMPLES:-200} \
+		$(BIN)/python -m pytest tests/core/property tests/app/test_schemathesis.py -n $(WORKERS) $(ARGS)
 
 mutants: $(VENV)/.dev
 	@PYTHONPATH=tests $(BIN)/python -m promises.mutants $(ARGS)
