@@ -319,7 +319,7 @@ class Log:
             terminal,
             b"%d" % at_once,
         )
-        self.counts.buried += reply[0] == b"buried"
+        self.counts.buried += status is Status.LOST and reply[0] == b"buried"
         return int(reply[1]) / 1000 if reply[0] == b"live" else None
 
     async def release(self, names: Names, generation: int) -> None:

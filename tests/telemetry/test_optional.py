@@ -1,4 +1,4 @@
-"""OpenTelemetry is optional: everything works without it, and what needs it says so."""
+"""OpenTelemetry is optional: everything works without it, and nothing is measured where nobody has set it up."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from redis import Redis
 
 WITHOUT = """
@@ -86,3 +87,53 @@ def test_the_core_works_without_it_and_the_room_names_the_extra(valkey_url: str,
 
 def test_the_chat_app_works_without_it(valkey_url: str, database_url: str, empty_redis: Redis) -> None:
     assert python(APP, valkey_url, database_url).strip() == "hello"
+
+
+WATCHED = """
+import asyncio
+import sys
+
+sys.path.insert(0, ".")
+
+from app.scripted import ScriptedAgent
+from app.serving import chat_on, served, settings_for
+from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from resumable_stream.app import create_app
+from resumable_stream.runs import Nobody
+
+reader = InMemoryMetricReader()
+if sys.argv[3] == "set up":
+    metrics.set_meter_provider(MeterProvider([reader]))
+
+async def main():
+    app = create_app(settings_for(sys.argv[1], sys.argv[2]), agent=ScriptedAgent())
+    async with served(app) as url, chat_on(url) as chat:
+        sent = await chat.send("hello")
+        await chat.answer(sent["thread_id"])
+        data = reader.get_metrics_data()
+        found = data.resource_metrics[0].scope_metrics[0].metrics if data is not None else ()
+        print({one.name: one.data.data_points[0].value for one in found if one.name.endswith("accepted_runs")})
+        print(isinstance(app._get_services().chat._manager._observer, Nobody))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("how", ["set up", "not set up"])
+def test_an_app_measures_itself_where_a_provider_is_set_up(
+    valkey_url: str, database_url: str, empty_redis: Redis, how: str
+) -> None:
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", WATCHED, valkey_url, database_url, how],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=Path(__file__).parents[1],
+    )
+    assert result.returncode == 0, result.stderr
+    counted, unwatched = result.stdout.splitlines()
+    assert counted == str({"resumable_stream.run.accepted_runs": 1} if how == "set up" else {})
+    assert unwatched == str(how != "set up"), "where nothing is set up no token passes through more than it has to"

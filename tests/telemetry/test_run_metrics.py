@@ -84,6 +84,8 @@ async def test_viewers_of_an_app_and_requests_that_it_refuses_are_counted(
         assert len(collected.points(all_.REFUSED)) == 3
         assert collected.value(all_.ACCEPTED_RUNS) == 1
         await wait_until(lambda: collected.value(all_.ACTIVE_VIEWERS) == 0, what="the viewers have left")
+    async with served(app) as url, chat_on(url) as chat:  # its lifespan again
+        assert collected.value(all_.REFUSED, 409, "run_active") == 1
 
 
 async def test_the_pool_of_connections_to_postgres_is_measured(

@@ -171,7 +171,9 @@ class ChatApp(Starlette):
     async def _readyz(self, call: Call[NoQuery, NoBody]) -> ASGIApp:
         found = await self._get_services().readiness.find()
         headers = {"Cache-Control": "no-store"}
-        return JSONResponse(found.model_dump(), 200 if found.status == "ready" else 503, headers=headers)
+        return JSONResponse(
+            found.model_dump(exclude_none=True), 200 if found.status == "ready" else 503, headers=headers
+        )
 
     async def _document(self, request: Request) -> ASGIApp:
         server = str(request.scope.get("root_path", "")).rstrip("/")
@@ -239,7 +241,7 @@ def create_app(
             also say until when. It may be async. ``None`` or an exception is answered with 401. By
             default everybody is one owner.
         ui: whether the bundled page is served.
-        telemetry: measures it; by default that of OpenTelemetry's global providers, where its API is installed.
+        telemetry: measures it; by default that of OpenTelemetry's global providers, where some are set up.
 
     Raises:
         SettingsError: something is missing or wrong; the text says what to write where.

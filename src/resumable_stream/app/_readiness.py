@@ -8,7 +8,7 @@ from typing import Final, Literal
 import anyio
 
 from resumable_stream import LogUnavailable, StreamConsumer, StreamNotFound
-from resumable_stream.runs import Database, DatabaseState
+from resumable_stream.runs import Database, DatabaseState, RunQueue
 
 from ._schemas import Readiness
 
@@ -16,8 +16,8 @@ PROBE_SECONDS: Final = 1.5
 KEPT_SECONDS: Final = 1.0
 _PROBE_STREAM: Final = "readiness-probe"
 
-RedisState = Literal["ok", "unavailable"]
-Found = tuple[RedisState, DatabaseState]
+ServiceState = Literal["ok", "unavailable"]
+Found = tuple[ServiceState, DatabaseState]
 
 
 class ReadinessProbe:
@@ -26,12 +26,16 @@ class ReadinessProbe:
     Args:
         consumer: how Redis is asked.
         database: Postgres.
+        queue: of the runs that workers execute; ``None`` where this process does.
         closing: set when the process takes no more runs.
     """
 
-    def __init__(self, *, consumer: StreamConsumer, database: Database, closing: asyncio.Event) -> None:
+    def __init__(
+        self, *, consumer: StreamConsumer, database: Database, queue: RunQueue | None, closing: asyncio.Event
+    ) -> None:
         self._consumer = consumer
         self._database = database
+        self._queue = queue
         self._closing = closing
         self._look: asyncio.Task[Found] | None = None
         self._looked = 0.0
@@ -43,9 +47,13 @@ class ReadinessProbe:
         if look is None or (look.done() and loop.time() >= self._looked + KEPT_SECONDS):
             look = self._look = asyncio.create_task(self._ask(), name="resumable_stream readiness")
         redis, postgres = await asyncio.shield(look)
-        ready = redis == "ok" and postgres == "ok"
+        queue: ServiceState | None = None
+        if self._queue is not None:
+            queue = "ok" if self._queue.is_open else "unavailable"
+        ready = redis == "ok" and postgres == "ok" and queue != "unavailable"
         status: Literal["ready", "not_ready", "draining"] = "ready" if ready else "not_ready"
-        return Readiness(status="draining" if self._closing.is_set() else status, redis=redis, postgres=postgres)
+        status = "draining" if self._closing.is_set() else status
+        return Readiness(status=status, redis=redis, postgres=postgres, queue=queue)
 
     async def aclose(self) -> None:
         """Give up a look that is under way."""
@@ -55,7 +63,7 @@ class ReadinessProbe:
                 await asyncio.wait([self._look])
 
     async def _ask(self) -> Found:
-        redis: RedisState = "unavailable"
+        redis: ServiceState = "unavailable"
         postgres: DatabaseState = "unavailable"
 
         async def ask_redis() -> None:

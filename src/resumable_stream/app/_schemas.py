@@ -178,6 +178,9 @@ class Readiness(Body):
     postgres: Literal["ok", "unavailable", "read_only", "not_set_up"] = Field(
         description="`read_only` is a standby; `not_set_up` can be reached, and its tables are not there yet."
     )
+    queue: Literal["ok", "unavailable"] | None = Field(
+        default=None, description="The queue of runs, where worker processes execute them."
+    )
 
 
 class ErrorInfo(Body):

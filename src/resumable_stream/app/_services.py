@@ -122,7 +122,7 @@ async def open_services(
             queue_seconds=settings.run_queue_seconds,
         )
         finder = StreamFinder(runs=rooms.runs, consumer=rooms.consumer)
-        readiness = ReadinessProbe(consumer=rooms.consumer, database=rooms.database, closing=rooms.closing)
+        readiness = ReadinessProbe(consumer=rooms.consumer, database=rooms.database, queue=queue, closing=rooms.closing)
         try:
             async with aclosing(readiness), manager:
                 yield Services(

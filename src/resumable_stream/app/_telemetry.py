@@ -27,12 +27,12 @@ _PROVIDERS: Final = {
 
 
 def shared_telemetry() -> Telemetry | None:
-    """The telemetry of this process's global providers; ``None`` where OpenTelemetry's API is not installed."""
+    """The telemetry of this process's global providers; ``None`` where nobody has set one up, or none is installed."""
     try:
-        from resumable_stream.telemetry import Telemetry
+        from resumable_stream.telemetry import Telemetry, is_set_up
     except ModuleNotFoundError:
         return None
-    return Telemetry.shared()
+    return Telemetry.shared() if is_set_up() else None
 
 
 def observe(

@@ -71,6 +71,11 @@ class RunQueue:
         self._tasks: TaskGroup
         self._performing = 0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether runs can be put in now."""
+        return self._docket is not None
+
     async def put(self, run: Run) -> bool:
         """Have a run executed by whichever worker is free. Putting it in again while it waits changes nothing.
 

@@ -23,7 +23,7 @@ from ._errors import Unavailable
 from ._liveness import PATIENCE, asking_memory, asking_redis, look
 from ._run_store import RunStore
 from ._transcript import Transcript
-from ._values import Run
+from ._values import Run, about_run
 
 logger = get_logger("resumable_stream.app")
 
@@ -120,7 +120,8 @@ class Settler:
         if info is not None and info.status is Status.COMPLETED:
             await self._runs.release(run)  # the history had the answer before the end was written
         elif await self._runs.begin_repair(run, seconds=_RIGHT_SECONDS):
-            await self._repair(run)
+            with about_run(run):
+                await self._repair(run)
             await self._runs.release(run)
         elif not await self._let_go(run, patience):
             return Settled.IN_REPAIR

@@ -17,7 +17,7 @@ from ._liveness import asking_memory, asking_redis, look, status_of
 from ._run_store import RunStore
 from ._settling import Settled, Settler
 from ._thread_store import ThreadStore
-from ._values import Run, Thread, ThreadCursor
+from ._values import Run, Thread, ThreadCursor, about_run
 
 logger = get_logger("resumable_stream.app")
 
@@ -147,7 +147,8 @@ class ThreadService:
                 await anyio.sleep(pause)
                 pause = min(pause * 1.5, 0.25)
         if scope.cancelled_caught:
-            logger.warning("run %s did not end in time; its thread is deleted anyway", run.id)
+            with about_run(run):
+                logger.warning("run %s did not end in time; its thread is deleted anyway", run.id)
 
     async def _is_at_work(self, run: Run) -> bool:
         """Whether some process has the run. No other can take it once the thread is marked as deleted."""

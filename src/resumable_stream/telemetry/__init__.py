@@ -14,6 +14,6 @@ except ModuleNotFoundError as error:
     ) from error
 
 from ._instruments import INSTRUMENTS, Instrument
-from ._telemetry import Telemetry
+from ._telemetry import Telemetry, is_set_up
 
-__all__ = ["INSTRUMENTS", "Instrument", "Telemetry"]
+__all__ = ["INSTRUMENTS", "Instrument", "Telemetry", "is_set_up"]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, Protocol
 
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation, get_meter_provider
-from opentelemetry.trace import TracerProvider, get_tracer_provider
+from opentelemetry.trace import NoOpTracerProvider, ProxyTracerProvider, TracerProvider, get_tracer_provider
 
 from .._counts import Counts
 from .._events import Status
@@ -75,7 +75,7 @@ class Telemetry:
 
     @classmethod
     def shared(cls) -> Telemetry:
-        """The one of the global meter provider: the same for all who ask."""
+        """The one of the global meter provider: the same for all who ask. Set the providers up before."""
         provider = get_meter_provider()
         with _sharing:
             if (telemetry := _shared.get(provider)) is None:
@@ -93,8 +93,9 @@ class Telemetry:
         self._pools = [one for one in self._pools if one() is not None] + [weakref.ref(pool)]
 
     def observe_refusals(self, refused: Mapping[tuple[int, str], int]) -> None:
-        """Measure how many requests were refused, by HTTP status and code."""
-        self._refused.append(refused)
+        """Measure how many requests were refused, by HTTP status and code. Twice is once."""
+        if not any(refused is one for one in self._refused):
+            self._refused.append(refused)
 
     def runs(self, *, provider: str | None = None, model: str | None = None) -> RunTelemetry:
         """Who watches the runs of one app.
@@ -212,6 +213,13 @@ _SUMS: Final[dict[Instrument, Callable[[Counts], int]]] = {
     all_.CLOSED: lambda counts: counts.disconnected,
     all_.ATTEMPTS: lambda counts: counts.dials,
 }
+
+
+def is_set_up() -> bool:
+    """Whether anybody has set up a global provider; without one, what is measured goes nowhere."""
+    # For metrics the API has no public name for what stands in until a provider is set.
+    unset = type(get_meter_provider()).__name__ in ("_ProxyMeterProvider", "NoOpMeterProvider")
+    return not (unset and isinstance(get_tracer_provider(), ProxyTracerProvider | NoOpTracerProvider))
 
 
 class _Streams:
