@@ -52,6 +52,7 @@ TRIED: dict[str, Callable[[Names], list[Asked]]] = {
         said(names, **{"Idempotency-Key": "hers"}),
         said(names, **{"Idempotency-Key": "new"}),
         said(names, **{"Last-Event-ID": names.cursor}),
+        {"json": {"message": "mine now", "thread_id": names.thread, "multitask_strategy": "interrupt"}},
     ],
     "GET /v1/chat/stream": lambda names: [
         of_thread(names),
