@@ -195,6 +195,9 @@ class Database:
         Raises:
             TimeoutError: nobody was answered for a while, or it is too long after all.
         """
+        if not self._turns.locked():
+            await self._turns.acquire()
+            return self._timeout
         turn = asyncio.ensure_future(self._turns.acquire())
         begin = anyio.current_time()
         try:
