@@ -9,7 +9,7 @@ import pytest
 
 from agent.provider_wire import Call, Gate, ProviderWire, Reply
 from app.processes import ServerProcess
-from app.serving import DEADLINE, chat_on, code_of, eventually
+from app.serving import DEADLINE, Chat, chat_on, code_of, eventually
 from promises.chat.servers import Start
 from promises.chat.viewers import Viewer
 from support import wait_until
@@ -100,43 +100,49 @@ async def test_after_a_kill_another_process_goes_on_and_viewers_end_with_what_th
 
 
 @pytest.mark.promise(number=23)
-@pytest.mark.parametrize("provider", ["openai", "anthropic"])
 async def test_a_thread_whose_process_was_killed_in_a_tool_takes_the_next_message(
-    provider: str, start: Start, survivor: ServerProcess, wire: ProviderWire
+    start: Start, survivor: ServerProcess, wire: ProviderWire
 ) -> None:
     """Refused at first, with the run that is active; after the lease it is accepted. No tool call is left without a
-    result: the provider takes the turn.
+    result: OpenAI and Anthropic take the turn.
 
     Fails without the burial by whoever asks (`_consumer.py`).
     """
-    mount = "/anthropic" if provider == "anthropic" else ""
-    wire.script(
-        Reply(text=["I look. "], calls=[Call("call_a", "search", {"query": "slow"})]),
-        Reply(text=["Fine."]),
-    )
+    mounts = ("", "/anthropic")
+    call = Call("call_a", "search", {"query": "slow"})
+    wire.script(*[Reply(text=["I look. "], calls=[call])] * 2, *[Reply(text=["Fine."])] * 2)
+    sent: dict[str, dict[str, str]] = {}
     async with start(run_max_attempts=1) as first:
         await first.ready()
-        async with chat_on(first.url + mount) as chat:
-            sent = await chat.send("hello")
-        viewer = Viewer(sent, mount)
         async with asyncio.timeout(DEADLINE), asyncio.TaskGroup() as tasks:
-            reading = tasks.create_task(viewer.follow(first.port))
-            await wait_until(lambda: any(event["type"] == "tool_call" for event in viewer.events))
+            viewers = []
+            for mount in mounts:
+                async with chat_on(first.url + mount) as chat:
+                    sent[mount] = await chat.send("hello")
+                viewers.append(Viewer(sent[mount], mount))
+                tasks.create_task(viewers[-1].follow(first.port))
+            await wait_until(lambda: all(viewer.count("tool_call") for viewer in viewers))
             await first.kill()
-            await reading
+    for mount in mounts:
+        async with chat_on(survivor.url + mount) as chat:
+            await goes_on(chat, sent[mount])
+
+
+async def goes_on(chat: Chat, sent: dict[str, str]) -> None:
+    """The thread of a run that was killed in a tool takes a message, and is whole."""
+    thread_id = sent["thread_id"]
     answers = []
-    async with chat_on(survivor.url + mount) as chat:
 
-        async def accepted() -> bool:
-            answers.append(await chat.post("go on", sent["thread_id"]))
-            return answers[-1].status_code == 200
+    async def accepted() -> bool:
+        answers.append(await chat.post("go on", thread_id))
+        return answers[-1].status_code == 200
 
-        await eventually(accepted)
-        for refused in answers[:-1]:
-            assert (refused.status_code, code_of(refused)) == (409, "run_active")
-            assert refused.json()["error"]["detail"] == [sent]
-        assert await chat.answer(sent["thread_id"], run_id=answers[-1].json()["run_id"]) == "Fine."
-        question, partial, following, answer = await chat.history(sent["thread_id"])
-        assert (question["content"], partial["content"], partial["stopped"]) == ("hello", "I look. ", True)
-        assert [call["status"] for call in partial["tool_calls"]] == ["cancelled"]
-        assert (following["content"], answer["content"]) == ("go on", "Fine.")
+    await eventually(accepted)
+    for refused in answers[:-1]:
+        assert (refused.status_code, code_of(refused)) == (409, "run_active")
+        assert refused.json()["error"]["detail"] == [sent]
+    assert await chat.answer(thread_id, run_id=answers[-1].json()["run_id"]) == "Fine."
+    question, partial, following, answer = await chat.history(thread_id)
+    assert (question["content"], partial["content"], partial["stopped"]) == ("hello", "I look. ", True)
+    assert [call["status"] for call in partial["tool_calls"]] == ["cancelled"]
+    assert (following["content"], answer["content"]) == ("go on", "Fine.")

@@ -126,27 +126,22 @@ async def test_connections_are_closed_by_their_age_and_come_back_at_different_ti
         await first.ready()
         sent = await chat.send("Tell me a long story at 5 a second")
         viewers = [Viewer(sent) for _ in range(100)]
-        ends: list[float] = []
-
-        async def follow(viewer: Viewer) -> None:
-            await viewer.follow(first.port)
-            ends.append(asyncio.get_running_loop().time())
-
         async with asyncio.timeout(2 * DEADLINE), asyncio.TaskGroup() as tasks:
             for viewer in viewers:
-                tasks.create_task(follow(viewer))
+                tasks.create_task(viewer.follow(first.port))
         await chat.stop(sent["thread_id"])
         await follow_to_the_end(viewers, other)
     for viewer in viewers:
         viewer.check()
         assert viewer.parts[0].complete
+    lasted = [viewer.parts[0].seconds for viewer in viewers]
+    assert min(lasted) < 0.9 * age, "a machine that is busy can only make them longer"
+    assert busiest_fifth(lasted) < len(viewers) / 2
     delays = [int(value) for viewer in viewers for value in re.findall(rb"retry: (\d+)", viewer.parts[0].body)]
     assert len(delays) == len(viewers)
     assert 1000 <= min(delays) <= max(delays) <= 3000
     assert busiest_fifth(delays) < len(viewers) / 2
-    assert busiest_fifth(ends) < len(viewers) / 2
-    assert max(ends) - min(ends) > age / 20
-    backs = [end + delay / 1000 for end, delay in zip(ends, delays, strict=True)]
+    backs = [seconds + delay / 1000 for seconds, delay in zip(lasted, delays, strict=True)]
     print(f"100 viewers come back within {max(backs) - min(backs):.1f} s, {busiest_fifth(backs)} in the busiest fifth")
 
 

@@ -65,12 +65,12 @@ async def test_a_server_that_starts_without_its_services_says_so_and_finds_them_
 
 
 @pytest.mark.promise(number=20)
-@pytest.mark.parametrize("fault", ["refused", "silent"])
-@pytest.mark.parametrize("service", ["redis", "postgres"])
+@pytest.mark.parametrize(("service", "fault"), [("redis", "silent"), ("postgres", "refused")])
 async def test_every_route_says_soon_that_a_service_is_away_and_all_goes_on_when_it_is_back(
     service: Service, fault: Fault, process: ServerProcess, lines: Lines
 ) -> None:
-    """The run that was active comes to its end, and who follows it gets all of it.
+    """The run that was active comes to its end, and who follows it gets all of it. (The other two combinations are in
+    `tests/app/test_outages.py`, and at the start above.)
 
     Fails without the bound of work in PostgreSQL (`runs/_database.py`), and without the bound of a question to Redis
     (`runs/_liveness.py`).

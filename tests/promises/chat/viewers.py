@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any, NamedTuple
 
 from core.http_server import request
@@ -15,10 +16,12 @@ class Part(NamedTuple):
     Attributes:
         body: all of it.
         complete: whether the server ended it cleanly.
+        seconds: how long the answer took, from its head to its end.
     """
 
     body: bytes
     complete: bool
+    seconds: float
 
     @property
     def ends_between_frames(self) -> bool:
@@ -80,11 +83,12 @@ class Viewer:
         rest = b""
         async with request(port, self._path, headers=headers) as response:
             assert response.status == 200, await response.read_all()
+            began = time.monotonic()
             while piece := await response.read_some():
                 *frames, rest = (rest + piece).split(b"\n\n")
                 for frame in frames:
                     self._take(frame)
-        self.parts.append(Part(response.body, response.complete))
+        self.parts.append(Part(response.body, response.complete, time.monotonic() - began))
 
     def _take(self, frame: bytes) -> None:
         """Hundreds of viewers share a machine with their servers: no more than it takes."""
