@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
@@ -156,6 +156,7 @@ class StreamProducer:
         attach: bool = False,
         existing: bool = False,
         cancelled_as: Status = Status.CANCELLED,
+        on_interrupt: Callable[[Exception | None], object] | None = None,
     ) -> StreamResult:
         """Drain a source into a new stream, to its end.
 
@@ -172,6 +173,8 @@ class StreamProducer:
             existing: make no new stream.
             cancelled_as: how the stream ends when this call is cancelled from outside: ``cancelled`` or ``lost``;
                 ``active`` hands it over.
+            on_interrupt: called before the source is cancelled because somebody called `cancel` (with ``None``), or
+                because the stream can no longer be written (with the error that this call will raise).
 
         Raises:
             StreamNotFound: with ``existing``, when the stream is not there.
@@ -197,6 +200,8 @@ class StreamProducer:
             committer.on_interrupt(interrupted.set)
             try:
                 await _first_of(task, interrupted)
+                if on_interrupt is not None and interrupted.is_set():
+                    on_interrupt(committer.error)
             except asyncio.CancelledError as exc:
                 await to_the_end(conclude(committer, exc, task, cancelled_as=cancelled_as))
                 raise

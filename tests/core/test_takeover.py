@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import anyio
 import pytest
@@ -16,6 +17,7 @@ from resumable_stream import (
     StreamExists,
     StreamFenced,
     StreamHandOver,
+    StreamLost,
     StreamNotFound,
     StreamProducer,
     StreamResult,
@@ -203,3 +205,24 @@ async def test_nothing_is_made_where_an_existing_stream_is_wanted(redis: Redis, 
     with pytest.raises(StreamNotFound):
         await producer.run("s", ScriptedSource(["one"]), existing=True)
     assert await redis.keys("*s}*") == [] or all("gone" in str(key) for key in await redis.keys("*s}*"))
+
+
+async def test_a_producer_is_told_why_its_source_is_cancelled(producer: StreamProducer) -> None:
+    told: list[type[Exception] | None] = []
+
+    async def run(stream_id: str, gate: Gate) -> None:
+        with suppress(StreamLost):
+            await producer.run(stream_id, ScriptedSource(["one", gate]), on_interrupt=note)
+
+    def note(error: Exception | None) -> None:
+        told.append(None if error is None else type(error))
+
+    for stream_id, interrupt in ("stopped", producer.cancel), ("deleted", producer.delete):
+        gate = Gate()
+        with anyio.fail_after(DEADLINE):
+            async with anyio.create_task_group() as group:
+                group.start_soon(run, stream_id, gate)
+                await gate.reached()
+                await interrupt(stream_id)
+    await producer.run("undisturbed", ScriptedSource(["one"]), on_interrupt=note)
+    assert told == [None, StreamLost]

@@ -37,8 +37,8 @@ from resumable_stream.agent import Agent
 from resumable_stream.logs import get_logger
 
 from ._answer import TitleSlot, answer, turn_of, where
-from ._errors import Unavailable
-from ._liveness import PATIENCE, asking_redis
+from ._errors import RunsError, Unavailable
+from ._liveness import PATIENCE, asking_memory, asking_redis
 from ._observer import HANDED_OVER, TAKEN_OVER, AttemptObserver, Nobody, RunObserver
 from ._run_store import RunStore
 from ._settling import Settler
@@ -51,6 +51,7 @@ logger = get_logger("resumable_stream.app")
 
 _EARLIER_SECONDS: Final = 10.0
 _STORAGE_SECONDS: Final = 30.0
+_FORGET_SECONDS: Final = 10.0
 
 
 class _Outcome(Enum):
@@ -76,11 +77,17 @@ class _Withdrawn(Exception):
 
 @dataclass(slots=True)
 class _Attempt:
-    """One attempt at a run; ``run`` has its number once it has begun. ``status`` and ``code`` tell how it ended."""
+    """One attempt at a run; ``run`` has its number once it has begun. ``status`` and ``code`` tell how it ended.
+
+    ``unkept``: what was said is not saved here. ``passed_on``: counted as handed over. ``fenced``: another process has
+    the stream.
+    """
 
     run: Run
     asked: bool = False
     unkept: bool = False
+    passed_on: bool = False
+    fenced: bool = False
     withdrawn: bool = False
     spoken: bool = False
     said: Transcript = field(default_factory=Transcript)
@@ -90,6 +97,9 @@ class _Attempt:
 
     def fail(self, code: str) -> None:
         self.status, self.code = Status.FAILED.value, code
+
+    def on_interrupt(self, error: Exception | None) -> None:
+        self.fenced = isinstance(error, StreamFenced)
 
 
 class Executor:
@@ -217,7 +227,11 @@ class Executor:
         ended_as = Status.ACTIVE if self.resumes else Status.LOST
         try:
             result = await self._producer.run(
-                run.stream_id, self._source(attempt), existing=True, cancelled_as=ended_as
+                run.stream_id,
+                self._source(attempt),
+                existing=True,
+                cancelled_as=ended_as,
+                on_interrupt=attempt.on_interrupt,
             )
         except (StreamExists, StreamFenced):
             return _Outcome.ELSEWHERE
@@ -250,41 +264,49 @@ class Executor:
         attempt.run = run
         attempt.observed = self._observer.begin(run)
         attempt.observed.enter()
-        if run.attempts - run.handovers > self._max_attempts:
-            raise StreamFailure("attempts_exhausted", "The answer was broken off too often.")
-        earlier = await self._read_earlier(attempt) if run.attempts > 1 else False
-        if earlier and not self.resumes:
-            raise StreamFailure("not_resumable", "The answer was broken off and cannot be continued.")
-        turn = turn_of(run)
-        if self.resumes:
-            told = attempt.said.told if earlier else None
-            turn = replace(turn, told=told, drain=self._draining, guard=partial(self._runs.is_newest, run))
-        title = TitleSlot(expected=run.names_thread)
-        if run.names_thread:
-            self._tasks.start_soon(self._titles.make, run, title, name=f"title {run.thread_id}")
-        attempt.asked = True
-        spoken = attempt.observed.watch(self._agent.stream(turn), said=attempt.spoken)
-        events = answer(spoken, said=attempt.said, title=title, broken_off=lambda: self._broken_off(attempt))
-        async with aclosing(events):
-            async for event in events:
-                yield event
+        try:
+            if run.attempts - run.handovers > self._max_attempts:
+                raise StreamFailure("attempts_exhausted", "The answer was broken off too often.")
+            earlier = run.attempts > 1
+            if earlier and await self._read_earlier(attempt) and not self.resumes:
+                raise StreamFailure("not_resumable", "The answer was broken off and cannot be continued.")
+            turn = turn_of(run)
+            if self.resumes:
+                told = attempt.said.told if earlier else None
+                turn = replace(turn, told=told, drain=self._draining, guard=partial(self._runs.is_newest, run))
+            title = TitleSlot(expected=run.names_thread)
+            if run.names_thread:
+                self._tasks.start_soon(self._titles.make, run, title, name=f"title {run.thread_id}")
+            attempt.asked = True
+            spoken = attempt.observed.watch(self._agent.stream(turn), said=attempt.spoken)
+            events = answer(spoken, said=attempt.said, title=title, broken_off=lambda: self._broken_off(attempt))
+            async with aclosing(events):
+                async for event in events:
+                    yield event
+        except StreamHandOver:
+            await self._pass_on(attempt)
+            raise
 
     async def _begin(self, run_id: UUID) -> Run | None:
         """Have the attempt counted. The message is accepted, so Postgres is waited for."""
         pause = 0.05
+        in_doubt = 0  # may have been counted though nothing came back; none of them has died
         with anyio.move_on_after(_STORAGE_SECONDS):
             while True:
                 try:
-                    return await self._runs.begin(run_id)
+                    run = await self._runs.begin(run_id)
                 except Unavailable:
+                    in_doubt += 1
                     await anyio.sleep(pause)
                     pause = min(2 * pause, 1.0)
+                else:
+                    return None if run is None else replace(run, handovers=run.handovers + in_doubt)
         raise StreamFailure(
             "storage_unavailable", "The conversation could not be loaded or saved. Try again in a moment."
         )
 
     async def _read_earlier(self, attempt: _Attempt) -> bool:
-        """Add up what earlier attempts have written. Returns whether there was one: it may have died before its first.
+        """Add up what earlier attempts have written. Returns whether there was anything.
 
         Raises:
             StreamHandOver: that cannot be read now.
@@ -294,7 +316,7 @@ class Executor:
             with anyio.fail_after(_EARLIER_SECONDS):
                 newest = (await self._consumer.status(stream_id)).last_id
                 if newest is None:
-                    return True
+                    return False
                 async with aclosing(self._consumer.events(stream_id)) as events:
                     async for event in events:
                         attempt.said.add(event)
@@ -307,10 +329,21 @@ class Executor:
         return True
 
     async def _broken_off(self, attempt: _Attempt) -> None:
-        """Keep what was said, unless another process is about to go on."""
-        attempt.unkept = self.resumes and self._draining.is_set()
-        if not attempt.unkept:
+        """Keep what was said, unless another process goes on, or is about to."""
+        if self.resumes and self._draining.is_set():
+            await self._pass_on(attempt)
+        elif not attempt.fenced:  # who has the stream now may not have told Postgres yet
             await self._settler.keep(attempt.run, attempt.said.text)
+
+    async def _pass_on(self, attempt: _Attempt) -> None:
+        """Note that the attempt is no crash, before its stream is let go: from then on others judge it by that."""
+        attempt.unkept = True
+        if not attempt.passed_on:
+            try:
+                await self._runs.hand_over(attempt.run)
+                attempt.passed_on = True
+            except RunsError as error:
+                logger.warning("run %s: that it is handed over was not counted: %s", attempt.run.id, where(error))
 
     async def _finish(self, attempt: _Attempt, outcome: _Outcome) -> None:
         """After the stream: let the thread go, or see to it that somebody does."""
@@ -318,7 +351,7 @@ class Executor:
         try:
             if outcome is _Outcome.HANDED_OVER:
                 if run.attempt:
-                    await self._runs.hand_over(run)
+                    await self._pass_on(attempt)
             elif attempt.withdrawn:
                 with asking_redis():
                     await self._producer.delete(run.stream_id)
@@ -326,8 +359,9 @@ class Executor:
                 await self._settler.settle(run, patience=PATIENCE)
             elif outcome is _Outcome.ENDED:
                 await self._settler.let_go(run)
-                if await self._threads.is_deleted(run.thread_id):
-                    # It was deleted while this process could not hear it; nothing of it may stay.
+            if attempt.asked and await self._threads.is_deleted(run.thread_id):
+                # It was deleted while this process could not hear it; nothing of it may stay.
+                with asking_memory(_FORGET_SECONDS):
                     await self._agent.delete(str(run.thread_id))
         except Exception as error:  # noqa: BLE001 - the next message, or the janitor, settles what is left
             logger.warning("run %s: not all was tidied up: %s", run.id, where(error))

@@ -227,8 +227,8 @@ class RunManager:
             if isinstance(outcome, Run):
                 await self._dispatch(outcome)
             elif reserved:
-                if isinstance(outcome, Unavailable):
-                    await self._runs.retract(run)  # it may have been accepted, though nobody was told
+                if isinstance(outcome, Unavailable) and not await self._runs.retract(run):
+                    return  # it was accepted, though nobody was told, and somebody answers it
                 with asking_redis():
                     await self._producer.delete(run.stream_id)
         except Exception as error:  # noqa: BLE001 - the janitor passes on what was accepted

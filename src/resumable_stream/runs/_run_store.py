@@ -149,16 +149,24 @@ class RunStore:
         )
         return row is not None
 
-    async def retract(self, run: Run) -> None:
-        """Forget a run that has never begun, if it was accepted: its message is free to be sent again."""
+    async def retract(self, run: Run) -> bool:
+        """Forget a run that has not begun, if it was accepted: its message is free to be sent again.
+
+        Returns:
+            ``False`` when a process has found and begun it; it stays then.
+        """
+        values = {"thread": run.thread_id, "id": run.id}
         async with self._database.transaction() as connection:
-            values = {"thread": run.thread_id, "id": run.id}
+            # The thread's row first, as everywhere. It is not written: a run may begin just now.
+            await one(connection, "SELECT 1 FROM resumable_stream_threads WHERE id = %(thread)s FOR UPDATE", values)
+            await connection.execute("DELETE FROM resumable_stream_runs WHERE id = %(id)s AND attempts = 0", values)
             await connection.execute(
                 "UPDATE resumable_stream_threads SET active_run_id = NULL, repair_until = NULL"
-                " WHERE id = %(thread)s AND active_run_id = %(id)s",
+                " WHERE id = %(thread)s AND active_run_id = %(id)s"
+                " AND NOT EXISTS (SELECT 1 FROM resumable_stream_runs WHERE id = %(id)s)",
                 values,
             )
-            await connection.execute("DELETE FROM resumable_stream_runs WHERE id = %(id)s", values)
+            return await one(connection, "SELECT 1 FROM resumable_stream_runs WHERE id = %(id)s", values) is None
 
     async def holds(self, run: Run) -> bool:
         """Whether the run holds its thread."""

@@ -7,6 +7,7 @@ done once at a time, and never beside a new run.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 from enum import Enum, auto
 from typing import Final
@@ -120,8 +121,13 @@ class Settler:
         if info is not None and info.status is Status.COMPLETED:
             await self._runs.release(run)  # the history had the answer before the end was written
         elif await self._runs.begin_repair(run, seconds=_RIGHT_SECONDS):
-            with about_run(run):
-                await self._repair(run)
+            try:
+                with about_run(run):
+                    await self._repair(run)
+            except (Unavailable, asyncio.CancelledError):
+                with anyio.CancelScope(shield=True):
+                    await self._runs.end_repair(run)  # for whoever comes next
+                raise
             await self._runs.release(run)
         elif not await self._let_go(run, patience):
             return Settled.IN_REPAIR
@@ -129,8 +135,12 @@ class Settler:
 
     async def _end(self, run: Run, *, stop: bool) -> bool:
         """End the stream of a run that has no process, when it is to stop or was begun too often."""
-        if not stop and run.attempts - run.handovers < self._max_attempts:
-            return False
+        if not stop:
+            known = run.attempts - run.handovers < self._max_attempts
+            if known or (now := await self._runs.load(run.id)) is None:
+                return False
+            if now.attempts - now.handovers < self._max_attempts:  # it went on since the caller has read of it
+                return False
         with asking_redis():
             return await self._producer.end(run.stream_id, Status.CANCELLED if stop else Status.LOST)
 
