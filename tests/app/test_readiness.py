@@ -74,7 +74,7 @@ async def test_tables_that_are_not_there_are_told_from_a_postgres_that_is_away(
             await eventually(ready)
 
 
-async def test_many_who_ask_at_once_are_one_question_to_the_servers(
+async def test_many_who_ask_at_once_or_soon_after_are_one_question_to_the_servers(
     valkey_url: str, database_url: str, empty_redis: Redis, no_tasks_left: None, agent: ScriptedAgent
 ) -> None:
     async with faulty(valkey_url) as (proxy, _):
@@ -88,6 +88,7 @@ async def test_many_who_ask_at_once_are_one_question_to_the_servers(
             before = Counter(proxy.commands)
             async with asyncio.timeout(DEADLINE):
                 found = await asyncio.gather(*(readiness(chat) for _ in range(100)))
+                found += [await readiness(chat) for _ in range(50)]
             assert {status for status, _ in found} == {200}
             asked = Counter(proxy.commands) - before
             # A slow machine may take more than the second that an answer is kept.

@@ -59,13 +59,12 @@ def test_it_starts_without_its_servers_and_says_what_is_missing(
     assert "hunter2" not in server.output
 
 
-@pytest.mark.parametrize("how", ["argument", "setting"])
 def test_its_log_is_json_where_that_is_wished(
-    how: str, start: Callable[..., Any], settings: dict[str, str], http: httpx.Client
+    start: Callable[..., Any], settings: dict[str, str], http: httpx.Client
 ) -> None:
-    arguments = ["--log-format", "json"] if how == "argument" else []
-    settings |= {"LOG_FORMAT": "text" if how == "argument" else "json", "REDIS_URL": "redis://:hunter2@127.0.0.1:1/0"}
-    server = start("serve", "--port", str(free_port()), *arguments, **settings)
+    """The argument wins over the setting."""
+    settings |= {"LOG_FORMAT": "text", "REDIS_URL": "redis://:hunter2@127.0.0.1:1/0"}
+    server = start("serve", "--port", str(free_port()), "--log-format", "json", **settings)
     server.wait_for("The chat is at")
     assert http.get(f"{server.address}/v1/threads").status_code == 200
     assert http.post(f"{server.address}/v1/chat/message", json={"message": "hunter2"}).status_code == 503
@@ -76,6 +75,19 @@ def test_its_log_is_json_where_that_is_wished(
     assert {"uvicorn.error", "uvicorn.access", "resumable_stream.app"} <= {line["logger"] for line in lines}
     assert {"time", "level", "message"} <= set.intersection(*(set(line) for line in lines))
     assert "hunter2" not in server.output
+
+
+def test_the_log_of_a_worker_is_json_where_the_settings_say_so(
+    start: Callable[..., Any], settings: dict[str, str]
+) -> None:
+    settings |= {"LOG_FORMAT": "json", "DATABASE_URL": "postgresql://someone:hunter2@127.0.0.1:1/none"}
+    worker = start("worker", **settings)
+    worker.wait_for("Postgres is not ready")
+    worker.send(signal.SIGTERM)
+    assert worker.wait_for_end() == 0
+    lines = [json.loads(line) for line in worker.output.splitlines() if not line.startswith("The worker")]
+    assert "resumable_stream.app" in {line["logger"] for line in lines}
+    assert "hunter2" not in worker.output
 
 
 def test_a_port_in_use_is_told(start: Callable[..., Any], settings: dict[str, str]) -> None:

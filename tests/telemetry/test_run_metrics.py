@@ -13,6 +13,7 @@ from app.serving import DEADLINE, chat_on, eventually, new_thread, served
 from resumable_stream.agent import build_graph
 from resumable_stream.app import Settings, create_app
 from resumable_stream.demo import ScriptedChatModel
+from resumable_stream.telemetry import INSTRUMENTS
 from resumable_stream.telemetry import _instruments as all_
 from support import wait_until
 from telemetry.collected import Collected, collecting
@@ -118,6 +119,21 @@ async def test_tokens_and_times_of_models_are_taken_from_the_events(settings: Se
         tokens = {kind: point.sum for (*_, kind), point in collected.points(all_.MODEL_TOKENS).items()}
         assert tokens == ({"input": USAGE["input_tokens"], "output": USAGE["output_tokens"]} if gen_ai else {})
         assert collected.value(all_.MODEL_DURATION, "chat", "unknown", None) == (2 if gen_ai else 0)
+
+
+async def test_a_working_app_has_a_value_for_every_metric_there_is_and_no_other(
+    settings: Settings, collected: Collected
+) -> None:
+    agent = TalkingAgent(collected.tracers.get_tracer("test"))
+    app = create_app(settings, agent=agent, telemetry=collected.telemetry)
+    async with served(app) as url, chat_on(url) as chat:
+        sent = await chat.send("hello hold again")
+        assert (await chat.http.get("/nowhere")).status_code == 404
+        await wait_until(lambda: collected.value(all_.APPEND_DURATION) > 0, what="a sign of life was answered")
+        agent.release.set()
+        await chat.answer(sent["thread_id"], run_id=sent["run_id"])
+        await wait_until(lambda: collected.value(all_.ACTIVE_RUNS) == 0, what="the run has ended")
+        assert set(collected.metrics()) == {one.name for one in INSTRUMENTS}
 
 
 LONG = "Tell me a long story"
