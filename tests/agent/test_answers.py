@@ -283,6 +283,25 @@ async def test_a_run_with_answers_that_was_killed_goes_on_with_them(
     assert text(await answer(agent, replace(resumed, told=Told()))) == "Fine.", "it is told to whoever has nothing"
 
 
+async def test_an_attempt_that_broke_off_while_its_question_was_open_gives_the_answer_again(pool: Pool) -> None:
+    reached, gate = asyncio.Event(), asyncio.Event()
+
+    async def ask(state: MessagesState) -> dict[str, Any]:
+        said = interrupt("well?")
+        reached.set()
+        await gate.wait()
+        return {"messages": [AIMessage(said)]}
+
+    builder = StateGraph(MessagesState).add_node("ask", ask).add_edge(START, "ask")
+    agent, turn = LangGraphAgent(builder.compile(), pool), new_turn()
+    await answer(agent, turn)
+    resumed = await waiting_for(agent, turn, same="yes")
+    await stop_when(reached.is_set, agent.stream(resumed), [])
+    gate.set()
+
+    assert text(await answer(agent, replace(resumed, told=Told()))) == "yes"
+
+
 async def test_an_answer_given_before_a_crash_is_not_given_to_the_question_after_it(pool: Pool) -> None:
     agent, turn = asking_twice(pool), new_turn()
     (asked,) = of_type(await answer(agent, turn), "interrupted")

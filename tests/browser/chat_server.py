@@ -7,6 +7,7 @@ DATABASE_URL say where its servers are.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import sys
@@ -17,9 +18,12 @@ from typing import Any
 
 import anyio
 import uvicorn
+from langchain.agents.middleware import HumanInTheLoopMiddleware
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
-from langchain_core.messages import AIMessageChunk, BaseMessage, HumanMessage
+from langchain_core.messages import AIMessageChunk, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.tools import tool
+from langgraph.types import interrupt
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -62,7 +66,8 @@ class GatedModel(ScriptedChatModel):
 
     A message with ``gate-<name>`` in it is answered with two waits at gates of that name; with ``lump`` in it, what
     comes after a gate comes as one token. ``echo <text>`` is answered with that text in pieces, ``quick <text>`` with
-    it in one piece after 5 ms, and ``think <text>`` with some reasoning first.
+    it in one piece after 5 ms, and ``think <text>`` with some reasoning first. ``order <thing> and <thing>`` orders
+    each with a tool that a person has to allow, ``ask <question>`` asks it in words.
     """
 
     gates: Any
@@ -78,7 +83,10 @@ class GatedModel(ScriptedChatModel):
         prompt = [str(one.text) for one in messages if isinstance(one, HumanMessage)][-1]
         kind, _, text = prompt.partition(" ")
         gate = re.search(r"\bgate-(\w+)", prompt)
-        if gate:
+        if kind in ("order", "ask"):
+            async for chunk in self._with_a_person(kind, text, messages):
+                yield chunk
+        elif gate:
             shown = ""
             for number, upto in enumerate(parts(prompt)):
                 await self.gates.wait(gate[1], number)
@@ -101,6 +109,44 @@ class GatedModel(ScriptedChatModel):
             return
         yield _chunk(chunk_position="last")
 
+    async def _with_a_person(
+        self, kind: str, text: str, messages: list[BaseMessage]
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        last = messages[-1]
+        if isinstance(last, HumanMessage):
+            calls = [("order", {"what": thing}) for thing in text.split(" and ")] if kind == "order" else []
+            calls = calls or [("ask", {"question": text})]
+            yield _chunk(content="Let me see. ")
+            yield _chunk(
+                tool_call_chunks=[
+                    {"index": n, "id": f"call-{n}", "name": name, "args": json.dumps(args), "type": "tool_call_chunk"}
+                    for n, (name, args) in enumerate(calls)
+                ]
+            )
+        elif kind == "ask":
+            yield _chunk(content=f"You said {last.text}.")
+        else:
+            results = [one for one in messages if isinstance(one, ToolMessage) and one.status == "success"]
+            yield _chunk(content="Ordered: " if results else "Not ordered.")
+            if gate := re.search(r"\bgate-(\w+)", text):
+                await self.gates.wait(gate[1], 1)
+            if results:
+                yield _chunk(content=f"{' and '.join(str(one.text) for one in results)}.")
+
+
+@tool
+async def order(what: str) -> str:
+    """Order something; what is slow never comes."""
+    if what.startswith("slow"):
+        await anyio.sleep_forever()
+    return what
+
+
+@tool
+def ask(question: str) -> str:
+    """Ask the person."""
+    return str(interrupt({"question": question}))
+
 
 def _pieces(text: str) -> list[str]:
     return [text[start : start + 5] for start in range(0, len(text), 5)]
@@ -122,7 +168,8 @@ async def host(redis_url: str, database_url: str) -> AsyncIterator[Starlette]:
     async with open_pool(database_url, max_size=4) as pool:
         await set_up_checkpoints(pool)
         gates = Gates()
-        graph = build_graph(GatedModel(gates=gates), [search_tool()])
+        approval = HumanInTheLoopMiddleware({"order": True})
+        graph = build_graph(GatedModel(gates=gates), [search_tool(), order, ask], middleware=[approval])
         title_model = ScriptedChatModel(task="title", tokens_per_second=0)
         agent = LangGraphAgent(graph, pool, title_model=title_model)
         chat = create_app(settings, agent=agent, identify=lambda request: request.headers.get("X-User", "anybody"))

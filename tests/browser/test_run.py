@@ -10,11 +10,12 @@ from playwright.async_api import Page
 pytestmark = pytest.mark.browser
 
 REDUCE = """async (events) => {
-    const { Run, textOf } = await import("/ui/run.js");
-    const run = new Run("r");
+    const { Run, textOf, turnsOf } = await import("/ui/run.js");
+    const asking = events[0]?.type ? turnsOf([events.shift()])[0] : null;
+    const run = new Run("r", asking);
     const fresh = events.map(([id, type, data]) => run.apply(type, data, id));
-    const { parts, status, notes } = run.turn;
-    return { fresh, parts, status, notes: [...notes], text: textOf(run.turn), cursor: run.cursor,
+    const { parts, status, notes, questions } = run.turn;
+    return { fresh, parts, status, questions, notes: [...notes], text: textOf(run.turn), cursor: run.cursor,
         incomplete: run.incomplete, error: run.error };
 }"""
 TURNS = """async (messages) => {
@@ -70,9 +71,53 @@ async def test_reasoning_stands_apart(bare_page: Page) -> None:
     assert run["parts"] == [{"kind": "reasoning", "text": "Hmm."}, {"kind": "text", "text": "Yes."}]
 
 
-async def test_a_restart_drops_the_attempt_before(bare_page: Page) -> None:
+async def test_a_restart_drops_what_came_after_the_last_message_that_was_complete(bare_page: Page) -> None:
     run = await bare_page.evaluate(REDUCE, [*TEXT, ["2-4", "restarted"], ["2-5", "text", "new"]])
     assert (run["text"], run["incomplete"], run["cursor"]) == ("new", True, "2-5")
+
+    call = {"id": "x", "name": "search", "args": {}}
+    once = [*TEXT, ["1-4", "tool_call", call], ["1-5", "message_end", {"message_id": "m"}]]
+    lost = [["1-6", "tool_result", {"id": "x", "name": "search", "content": "lost"}], ["1-7", "text", "lost"]]
+    for dropped in (lost, lost[:1], []):
+        n = 6 + len(dropped)
+        run = await bare_page.evaluate(REDUCE, [*once, *dropped, [f"2-{n}", "restarted"], [f"2-{n + 1}", "text", "c"]])
+        assert run["text"] == "ab\n\nc"
+        assert [part["status"] for part in run["parts"] if part["kind"] == "tool"] == ["running"]
+        again = [*once, *dropped, [f"2-{n}", "restarted"], [f"2-{n + 1}", "text", "c"], [f"3-{n + 2}", "restarted"]]
+        assert (await bare_page.evaluate(REDUCE, again))["text"] == "ab"
+
+
+async def test_a_run_with_a_persons_answer_goes_on_with_the_turn_that_asked(bare_page: Page) -> None:
+    question = {"id": "i", "value": "Really?"}
+    call = {"id": "x", "name": "search", "args": {}, "status": "waiting"}
+    asking = {"type": "ai", "content": "May I?", "id": "m", "tool_calls": [call], "interrupts": [question]}
+    result = ["1-1", "tool_result", {"id": "x", "name": "search", "content": "found", "status": "success"}]
+
+    run = await bare_page.evaluate(REDUCE, [asking])
+    assert [part.get("status") for part in run["parts"]] == [None, "running"]
+    assert run["questions"] == []
+    run = await bare_page.evaluate(REDUCE, [asking, result, ["1-2", "text", "Yes."], END])
+    assert run["text"] == "May I?\n\nYes."
+    assert [part.get("result") for part in run["parts"]] == [None, "found", None]
+    run = await bare_page.evaluate(REDUCE, [asking, result, ["2-2", "restarted"]])
+    assert [part.get("status") for part in run["parts"]] == [None, "running"], "what was asked before is kept"
+
+
+async def test_what_a_person_is_asked_comes_from_the_stream_and_from_the_history(bare_page: Page) -> None:
+    question = {"id": "i", "value": "Really?"}
+    call = {"id": "x", "name": "search", "args": {}}
+    events = [["1-1", "tool_call", call], ["1-2", "interrupted", {"interrupts": [question]}], END]
+    run = await bare_page.evaluate(REDUCE, events)
+    assert run["questions"] == [question]
+    assert [part["status"] for part in run["parts"]] == ["waiting"]
+
+    waiting = {**call, "status": "waiting"}
+    messages: list[dict[str, Any]] = [{"type": "human", "content": "Q", "id": "1"}]
+    asking = {"type": "ai", "content": "", "id": "2", "tool_calls": [waiting], "interrupts": [question]}
+    for history in ([*messages, asking], [{**messages[0], "interrupts": [question]}]):
+        human, turn = await bare_page.evaluate(TURNS, history)
+        assert (human["kind"], turn["questions"]) == ("human", [question])
+    assert await bare_page.evaluate(TURNS, messages) == [human]
 
 
 @pytest.mark.parametrize(
@@ -121,8 +166,9 @@ async def test_the_history_has_the_same_form(bare_page: Page) -> None:
         {
             "kind": "ai",
             "status": "completed",
+            "questions": [],
             "parts": [{"kind": "reasoning", "text": "Hm."}, {"kind": "tool", **call}, {"kind": "text", "text": "A"}],
         },
         {"kind": "human", "text": "R"},
-        {"kind": "ai", "status": "cancelled", "parts": [{"kind": "text", "text": "B"}]},
+        {"kind": "ai", "status": "cancelled", "questions": [], "parts": [{"kind": "text", "text": "B"}]},
     ]

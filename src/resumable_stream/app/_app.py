@@ -159,6 +159,7 @@ class ChatApp(Starlette):
         return [
             bind(operations.SEND_MESSAGE, lambda call: services().chat.send_message(call)),
             bind(operations.READ_STREAM, lambda call: services().stream.read(call)),
+            bind(operations.RESUME_RUN, lambda call: services().chat.resume_run(call)),
             bind(operations.STOP_RUN, lambda call: services().chat.stop_run(call)),
             bind(operations.READ_THREAD, lambda call: services().chat.read_thread(call)),
             bind(operations.RENAME_THREAD, lambda call: services().chat.rename_thread(call)),

@@ -17,11 +17,13 @@ from resumable_stream.app._headers import SAFE
 from resumable_stream.logs import get_logger
 from resumable_stream.runs import (
     IdempotencyMismatch,
+    NotInterrupted,
     RunActive,
     RunNotFound,
     ThreadNotFound,
     TooManyRuns,
     Unavailable,
+    UnknownInterrupt,
 )
 
 logger = get_logger("resumable_stream.app")
@@ -127,6 +129,11 @@ def as_api_error(error: Exception) -> ApiError | None:
             return ApiError(404, "run_not_found", "The thread has no such run.")
         case RunActive():
             return _active(error)
+        case NotInterrupted():
+            return ApiError(409, "not_interrupted", "The conversation does not wait for an answer.")
+        case UnknownInterrupt():
+            detail = [{"id": one} for one in error.open]
+            return ApiError(422, "unknown_interrupt", "The conversation waits for other answers.", detail=detail)
         case IdempotencyMismatch():
             return ApiError(422, "idempotency_mismatch", "This Idempotency-Key was used for another message.")
         case TooManyRuns():
@@ -192,6 +199,8 @@ EXPECTED: tuple[type[Exception], ...] = (
     ThreadNotFound,
     RunNotFound,
     RunActive,
+    NotInterrupted,
+    UnknownInterrupt,
     IdempotencyMismatch,
     TooManyRuns,
     EventIDError,

@@ -161,6 +161,6 @@ def _codes(operation: Operation[Any, Any]) -> list[str]:
         codes.append("cross_site_request")
     if operation.body is not NoBody:
         codes += ["body_timeout", "body_too_large", "unsupported_media_type"]
-    if operation.stream or operation.id == "send_message":
+    if operation.stream or operation.id in ("send_message", "resume_run"):
         codes.append("shutting_down")
     return [*codes, "uri_too_long", "headers_too_large"]

@@ -14,6 +14,7 @@ from ._schemas import (
     NoQuery,
     Readiness,
     RenameThread,
+    ResumeRun,
     RunStopped,
     SendMessage,
     StopRun,
@@ -133,6 +134,29 @@ SEND_MESSAGE: Final = Operation(
         "too_many_runs",
     ),
 )
+RESUME_RUN: Final = Operation(
+    id="resume_run",
+    method="POST",
+    path="/v1/chat/resume",
+    tag="chat",
+    summary="Answer what the thread waits for",
+    description="A run that ended as `interrupted` left its thread waiting for a person: `GET /v1/thread` shows what it"
+    " asks, as `interrupts` of the last message. The answers start a run that goes on from there. Sending a message"
+    " instead goes on without an answer.",
+    query=NoQuery,
+    body=ResumeRun,
+    headers=(IDEMPOTENCY_KEY,),
+    result=MessageAccepted,
+    result_description="The run has begun.",
+    errors=(
+        "thread_not_found",
+        "run_active",
+        "not_interrupted",
+        "unknown_interrupt",
+        "idempotency_mismatch",
+        "too_many_runs",
+    ),
+)
 READ_STREAM: Final = Operation(
     id="read_stream",
     method="GET",
@@ -242,6 +266,7 @@ READYZ: Final = Operation(
 
 OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
     SEND_MESSAGE,
+    RESUME_RUN,
     READ_STREAM,
     STOP_RUN,
     READ_THREAD,
@@ -261,11 +286,13 @@ ERROR_STATUS: Final = {
     "run_not_found": (404, "The thread has no such run."),
     "body_timeout": (408, "The body took too long to come."),
     "run_active": (409, "The thread is busy; `detail` names the active run."),
+    "not_interrupted": (409, "The thread does not wait for an answer."),
     "body_too_large": (413, "The body is too large."),
     "uri_too_long": (414, "The query is too long."),
     "unsupported_media_type": (415, "The body must be `application/json`."),
     "unknown_host": (421, "The app is not known by this host name."),
     "invalid_request": (422, "The request is not valid; `detail` names fields and reasons."),
+    "unknown_interrupt": (422, "The thread waits for other answers; `detail` names them."),
     "idempotency_mismatch": (422, "The Idempotency-Key was used for another message."),
     "too_many_runs": (429, "The caller has as many active runs as one may have; `Retry-After` says when to try again."),
     "too_many_streams": (

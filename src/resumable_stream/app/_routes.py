@@ -17,6 +17,7 @@ from resumable_stream.agent import HistoryMessage, ToolUse
 from resumable_stream.runs import (
     ListedThread,
     NewMessage,
+    Resuming,
     Run,
     RunManager,
     ThreadCursor,
@@ -32,6 +33,7 @@ from ._schemas import (
     NoQuery,
     Question,
     RenameThread,
+    ResumeRun,
     RunStopped,
     SendMessage,
     StopRun,
@@ -53,8 +55,11 @@ class ChatRoutes:
         closing: once set, no new runs are taken.
     """
 
-    def __init__(self, *, manager: RunManager, threads: ThreadService, closing: asyncio.Event) -> None:
+    def __init__(
+        self, *, manager: RunManager, resuming: Resuming, threads: ThreadService, closing: asyncio.Event
+    ) -> None:
         self._manager = manager
+        self._resuming = resuming
         self._threads = threads
         self._closing = closing
 
@@ -64,13 +69,7 @@ class ChatRoutes:
         if cursor := headers.get("last-event-id"):
             EventID.parse(cursor)
             return _accepted(await self._manager.newest(call.owner, call.body.thread_id))
-        if self._closing.is_set():
-            raise ApiError(
-                503,
-                "shutting_down",
-                "The server is about to stop. Try again: another one answers.",
-                headers={"Retry-After": "1", "Connection": "close"},
-            )
+        self._not_closing()
         message = NewMessage(
             owner=call.owner,
             text=call.body.message,
@@ -79,6 +78,21 @@ class ChatRoutes:
             strategy=call.body.multitask_strategy,
         )
         return _accepted(await self._manager.start(message))
+
+    async def resume_run(self, call: Call[NoQuery, ResumeRun]) -> ASGIApp:
+        """Start a run that has a person's answers, or find the one that a repeated request means."""
+        self._not_closing()
+        key = _key(call.request.headers.get("idempotency-key"))
+        return _accepted(await self._resuming.start(call.owner, call.body.thread_id, call.body.answers, key=key))
+
+    def _not_closing(self) -> None:
+        if self._closing.is_set():
+            raise ApiError(
+                503,
+                "shutting_down",
+                "The server is about to stop. Try again: another one answers.",
+                headers={"Retry-After": "1", "Connection": "close"},
+            )
 
     async def stop_run(self, call: Call[NoQuery, StopRun]) -> ASGIApp:
         """Ask a run to stop."""

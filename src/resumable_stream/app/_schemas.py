@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -78,6 +79,33 @@ class MessageAccepted(Body):
     thread_id: UUID
     run_id: UUID
     stream_id: str
+
+
+def _has_no_number_beyond_json(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+class ResumeRun(Body):
+    """A person's answers to what a thread waits for."""
+
+    thread_id: UUID
+    answers: dict[Annotated[str, Field(min_length=1, max_length=200)], Any] = Field(
+        description="Any JSON for each `id` among the thread's `interrupts`. Those that are left out are asked again.",
+        min_length=1,
+        max_length=100,
+        examples=[{"0123456789abcdef0123456789abcdef": {"decisions": [{"type": "approve"}]}}],
+    )
+
+    @field_validator("answers")
+    @classmethod
+    def _answers(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if not _has_no_number_beyond_json(value):
+            raise ValueError("NaN and Infinity are no JSON")
+        return value
 
 
 class StopRun(Body):

@@ -17,6 +17,7 @@ from resumable_stream.runs import (
     Database,
     Executor,
     Janitor,
+    Resuming,
     Run,
     RunManager,
     RunObserver,
@@ -126,7 +127,12 @@ async def open_services(
         try:
             async with aclosing(readiness), manager:
                 yield Services(
-                    chat=ChatRoutes(manager=manager, threads=rooms.service, closing=rooms.closing),
+                    chat=ChatRoutes(
+                        manager=manager,
+                        resuming=Resuming(manager=manager, runs=rooms.runs, threads=rooms.service),
+                        threads=rooms.service,
+                        closing=rooms.closing,
+                    ),
                     stream=StreamRoute(
                         settings=settings,
                         finder=finder,

@@ -7,12 +7,14 @@ from ._database import Database, DatabaseState, Pool, SetUp
 from ._errors import (
     DatabaseFault,
     IdempotencyMismatch,
+    NotInterrupted,
     RunActive,
     RunNotFound,
     RunsError,
     ThreadNotFound,
     TooManyRuns,
     Unavailable,
+    UnknownInterrupt,
 )
 from ._executor import Executor, attempts_of
 from ._janitor import Janitor
@@ -20,6 +22,7 @@ from ._manager import Dispatch, RunManager
 from ._observer import Nobody, RunObserver
 from ._queue import RunQueue
 from ._reading import StreamFinder
+from ._resuming import Resuming
 from ._run_store import RunStore
 from ._settling import Settler
 from ._thread_store import ThreadStore
@@ -49,6 +52,7 @@ __all__ = [  # noqa: RUF022 - grouped by what they are for
     "attempts_of",
     "RunQueue",
     "ThreadService",
+    "Resuming",
     "StreamFinder",
     "Settler",
     "Janitor",
@@ -60,6 +64,8 @@ __all__ = [  # noqa: RUF022 - grouped by what they are for
     "ThreadNotFound",
     "RunNotFound",
     "RunActive",
+    "NotInterrupted",
+    "UnknownInterrupt",
     "IdempotencyMismatch",
     "TooManyRuns",
     "Unavailable",

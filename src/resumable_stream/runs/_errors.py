@@ -5,6 +5,8 @@ RunsError
 ├── RunNotFound             the thread has no such run
 ├── RunActive               the thread is busy; has ``run``
 ├── IdempotencyMismatch     the key was used for another message
+├── NotInterrupted          the thread waits for no answer
+├── UnknownInterrupt        the thread waits, but not for these answers; has ``open``
 ├── TooManyRuns             the owner has as many active runs as one may have
 ├── Unavailable             Redis or Postgres cannot be reached now; has ``service``
 └── DatabaseFault           Postgres refuses what it is asked: a fault of the set-up or of this library
@@ -52,6 +54,25 @@ class IdempotencyMismatch(RunsError):
 
     def __init__(self) -> None:
         super().__init__("this Idempotency-Key was used for another message")
+
+
+class NotInterrupted(RunsError):
+    """The thread does not wait for a person."""
+
+    def __init__(self) -> None:
+        super().__init__("the thread waits for no answer")
+
+
+class UnknownInterrupt(RunsError):
+    """Answers name what the thread does not wait for.
+
+    Attributes:
+        open: the ids of what it waits for.
+    """
+
+    def __init__(self, open: tuple[str, ...]) -> None:  # noqa: A002 - the word for a question without an answer
+        super().__init__("the thread waits for other answers")
+        self.open = open
 
 
 class TooManyRuns(RunsError):

@@ -274,8 +274,9 @@ class Executor:
             if self.resumes:
                 told = attempt.said.told if earlier else None
                 turn = replace(turn, told=told, drain=self._draining, guard=partial(self._runs.is_newest, run))
-            title = TitleSlot(expected=run.names_thread)
-            if run.names_thread:
+            names = run.names_thread and bool(run.message)
+            title = TitleSlot(expected=names)
+            if names:
                 self._tasks.start_soon(self._titles.make, run, title, name=f"title {run.thread_id}")
             attempt.asked = True
             spoken = attempt.observed.watch(self._agent.stream(turn), said=attempt.spoken)

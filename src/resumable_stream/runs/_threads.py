@@ -164,7 +164,8 @@ def _until(messages: Sequence[HistoryMessage], run: Run) -> list[HistoryMessage]
     until: list[HistoryMessage] = []
     for message in messages:
         if message.id == run.message_id:
-            return [*until, replace(message, interrupts=())]
+            uses = [replace(use, status="running") if use.status == "waiting" else use for use in message.tool_calls]
+            return [*until, replace(message, interrupts=(), tool_calls=tuple(uses))]
         until.append(message)
     if run.answers is not None:
         return until

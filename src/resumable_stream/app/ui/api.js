@@ -2,7 +2,7 @@
  * The server's routes. All addresses are relative to the page, wherever it is mounted.
  *
  * @typedef {{id: string, name: string, args?: unknown, result?: string, status?: string}} ToolUse
- * @typedef {{type: string, content: string, id?: string, stopped?: boolean, tool_calls?: ToolUse[], reasoning?: string}} Message
+ * @typedef {{type: string, content: string, id?: string, stopped?: boolean, tool_calls?: ToolUse[], reasoning?: string, interrupts?: {id: string, value: any}[]}} Message
  * @typedef {{id: string, chat_name: string | null, created_time?: string, last_activity_time: string, active: boolean, run_id?: string}} Thread
  * @typedef {{thread_id: string, run_id: string, stream_id: string}} StartedRun
  */
@@ -22,6 +22,11 @@ export class ApiError extends Error {
     this.status = status;
     this.code = code;
   }
+}
+
+/** @param {unknown} error */
+export function messageOf(error) {
+  return error instanceof ApiError ? error.message : "Something went wrong.";
 }
 
 /**
@@ -118,6 +123,17 @@ export async function listThreads({ limit, cursor }, signal) {
 export async function sendMessage({ message, threadId, key }) {
   const body = threadId ? { message, thread_id: threadId } : { message };
   return jsonOf(await request("POST", address("v1/chat/message"), { body, headers: { "Idempotency-Key": key } }));
+}
+
+/**
+ * Answer what a thread waits for. The same key starts the run once, however often it is sent.
+ *
+ * @param {{threadId: string, answers: Record<string, unknown>, key: string}} answer
+ * @returns {Promise<StartedRun>}
+ */
+export async function answerThread({ threadId, answers, key }) {
+  const body = { thread_id: threadId, answers };
+  return jsonOf(await request("POST", address("v1/chat/resume"), { body, headers: { "Idempotency-Key": key } }));
 }
 
 /**

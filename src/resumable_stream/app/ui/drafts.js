@@ -95,7 +95,7 @@ function usableStorage() {
 }
 
 /** A UUID, also on pages served without TLS. */
-function randomId() {
+export function randomId() {
   if (crypto.randomUUID) return crypto.randomUUID();
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = (bytes[6] & 0x0f) | 0x40;

@@ -76,6 +76,13 @@ const composer = new Composer({
   changed: (text) => drafts.save(session.threadId, text),
 });
 
+byId("turns", HTMLElement).addEventListener("answer", (event) => {
+  if (!(event instanceof CustomEvent)) return;
+  void session.answer(event.detail);
+  conversation.follow();
+  if (!touchOnly()) composer.focus();
+});
+
 const tabs = new Tabs(scope, (news) => {
   if (news.type === "renamed") threads.setName(news.threadId, news.name);
   // A run that both tabs follow needs no news: its stream tells both.

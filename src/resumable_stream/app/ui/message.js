@@ -9,6 +9,7 @@
 import { h } from "./dom.js";
 import { icon } from "./icons.js";
 import { MarkdownView } from "./markdown.js";
+import { QuestionsView } from "./question.js";
 import { textOf } from "./run.js";
 
 /** More of a tool's output is not shown: it is there to be glanced at. */
@@ -40,6 +41,7 @@ export class AiView {
   element;
   #parts = h("div", { class: "parts" });
   #waiting = h("p", { class: "waiting", "aria-hidden": "true" }, h("span"), h("span"), h("span"));
+  #questions = new QuestionsView();
   #notes = h("div", { class: "notes" });
   #actions;
   /** @type {PartView[]} */
@@ -51,7 +53,7 @@ export class AiView {
       h("button", { type: "button", class: "quiet", "data-copy": "answer", "aria-label": "Copy answer" },
         icon("copy"), h("span", { class: "copy-label" }, "Copy")));
     this.element = h("article", { class: "turn ai" }, h("h2", { class: "visually-hidden" }, "Assistant"),
-      this.#parts, this.#waiting, this.#notes, this.#actions);
+      this.#parts, this.#waiting, this.#questions.element, this.#notes, this.#actions);
   }
 
   /** The answer as the model wrote it. */
@@ -79,14 +81,16 @@ export class AiView {
     // Whatever grows or runs shows by itself that something is going on.
     this.#waiting.hidden = !streaming || (last !== undefined && (last.kind !== "tool" || last.status === "running"));
     this.#actions.hidden = streaming || !this.#words;
+    this.#questions.update(streaming ? [] : turn.questions, Boolean(turn.sending));
     this.#showNotes(turn);
     this.element.setAttribute("aria-busy", String(streaming));
     this.element.dataset.status = turn.status;
   }
 
   /** @param {AiTurn} turn */
-  #showNotes({ status, notes, parts }) {
-    const words = [...notes].map((note) => NOTES[note]);
+  #showNotes({ status, notes, parts, questions }) {
+    const told = [...notes].filter((note) => note !== "interrupted" || questions.length === 0);
+    const words = told.map((note) => NOTES[note]);
     if (status === "completed" && parts.length === 0 && notes.size === 0) words.push("No answer came");
     // One word for all reasons: the history knows only that it stopped.
     if (status !== "streaming" && status !== "completed") words.push("Stopped before the end");
@@ -141,7 +145,7 @@ class ReasoningView {
   }
 }
 
-const TOOL_STATES = { running: "Running", success: "Done", error: "Failed", stopped: "No result" };
+const TOOL_STATES = { running: "Running", waiting: "Waiting for you", success: "Done", error: "Failed", stopped: "No result" };
 
 class ToolView {
   kind = "tool";

@@ -5,11 +5,12 @@
  *
  * @typedef {{kind: "text", text: string, messageId?: string}} TextPart
  * @typedef {{kind: "reasoning", text: string}} ReasoningPart
- * @typedef {{kind: "tool", id: string, name: string, args?: unknown, result?: string, status: "running" | "success" | "error" | "stopped"}} ToolPart
+ * @typedef {{kind: "tool", id: string, name: string, args?: unknown, result?: string, status: "running" | "waiting" | "success" | "error" | "stopped"}} ToolPart
  * @typedef {TextPart | ReasoningPart | ToolPart} Part
  * @typedef {"streaming" | "completed" | "failed" | "cancelled" | "lost"} RunStatus
  * @typedef {{kind: "human", text: string, pending?: boolean}} HumanTurn
- * @typedef {{kind: "ai", parts: Part[], status: RunStatus, notes: Set<Note>}} AiTurn
+ * @typedef {{id: string, value: any}} Question what a person is asked
+ * @typedef {{kind: "ai", parts: Part[], status: RunStatus, notes: Set<Note>, questions: Question[], sending?: boolean}} AiTurn
  * @typedef {HumanTurn | AiTurn} Turn
  * @typedef {"gap" | "length" | "content_filter" | "interrupted"} Note
  */
@@ -22,16 +23,29 @@ export class Run {
   /** The next text begins a new message. */
   #fresh = true;
 
-  /** @param {string} id */
-  constructor(id) {
+  /** @type {Part[]} what was there at the last message's end: a restart goes back to it */
+  #kept = [];
+
+  /**
+   * @param {string} id
+   * @param {AiTurn | null} [before] what was said before a person's answer that this run has
+   */
+  constructor(id, before = null) {
     this.id = id;
+    this.before = before;
     /** The id of the last event applied; "" before the first. */
     this.cursor = "";
     /** Something is missing or uncertain here: at the end, the history is the better source. */
     this.incomplete = false;
     this.error = "";
-    /** @type {AiTurn} */
-    this.turn = { kind: "ai", parts: [], status: "streaming", notes: new Set() };
+    this.turn = this.#begun();
+  }
+
+  /** @returns {AiTurn} */
+  #begun() {
+    this.#kept = structuredClone(this.before?.parts ?? []);
+    for (const part of this.#kept) if (part.kind === "tool" && part.result === undefined) part.status = "running";
+    return { kind: "ai", parts: structuredClone(this.#kept), status: "streaming", notes: new Set(), questions: [] };
   }
 
   get ended() {
@@ -42,7 +56,7 @@ export class Run {
   reset() {
     this.cursor = "";
     this.#sequence = 0;
-    this.turn = { kind: "ai", parts: [], status: "streaming", notes: new Set() };
+    this.turn = this.#begun();
     this.#fresh = true;
   }
 
@@ -81,6 +95,7 @@ export class Run {
         return;
       case "message_end":
         this.#fresh = true;
+        this.#kept = structuredClone(parts);
         if (data?.finish_reason === "length" || data?.finish_reason === "content_filter") notes.add(data.finish_reason);
         return;
       case "tool_call":
@@ -92,10 +107,11 @@ export class Run {
         return this.#toolResult(data);
       case "interrupted":
         notes.add("interrupted");
+        this.turn.questions = Array.isArray(data?.interrupts) ? data.interrupts : [];
         return;
       case "restarted":
-        // The crashed attempt is done again from its start.
-        this.turn = { ...this.turn, parts: [] };
+        // The run goes on elsewhere, after the last message that is complete.
+        this.turn = { ...this.turn, parts: structuredClone(this.#kept), questions: [] };
         this.#fresh = true;
         this.incomplete = true;
         return;
@@ -139,7 +155,8 @@ export class Run {
     const known = /** @type {RunStatus[]} */ (["completed", "failed", "cancelled", "lost"]);
     this.turn.status = known.find((each) => each === status) ?? "lost";
     this.error = message ?? "";
-    for (const part of this.turn.parts) if (part.kind === "tool" && part.status === "running") part.status = "stopped";
+    const left = this.turn.questions.length ? "waiting" : "stopped";
+    for (const part of this.turn.parts) if (part.kind === "tool" && part.status === "running") part.status = left;
   }
 }
 
@@ -162,19 +179,27 @@ function sequenceOf(id) {
 export function turnsOf(messages) {
   /** @type {Turn[]} */
   const turns = [];
+  const answerTurn = () => {
+    let turn = turns.at(-1);
+    if (turn?.kind !== "ai") {
+      turn = { kind: "ai", parts: [], status: "completed", notes: new Set(), questions: [] };
+      turns.push(turn);
+    }
+    return turn;
+  };
   for (const message of messages) {
     if (message.type === "human") {
       turns.push({ kind: "human", text: message.content });
-      continue;
+    } else if (message.type === "ai") {
+      const turn = answerTurn();
+      turn.parts.push(...partsOf(message));
+      if (message.stopped) turn.status = "cancelled";
     }
-    if (message.type !== "ai") continue;
-    let turn = turns.at(-1);
-    if (turn?.kind !== "ai") {
-      turn = { kind: "ai", parts: [], status: "completed", notes: new Set() };
-      turns.push(turn);
+    if (message.interrupts) {
+      const turn = answerTurn();
+      turn.questions = message.interrupts;
+      turn.notes.add("interrupted");
     }
-    turn.parts.push(...partsOf(message));
-    if (message.stopped) turn.status = "cancelled";
   }
   return turns;
 }
@@ -189,10 +214,36 @@ function partsOf({ content, reasoning, tool_calls: calls = [] }) {
   if (reasoning) parts.push({ kind: "reasoning", text: reasoning });
   if (content) parts.push({ kind: "text", text: content });
   for (const { id, name, args, result, status } of calls) {
-    const known = status === "error" ? "error" : result === undefined || result === null ? "stopped" : "success";
+    const known = status === "error" || status === "waiting" ? status
+      : status === "cancelled" || result === undefined || result === null ? "stopped" : "success";
     parts.push({ kind: "tool", id, name, args, result: result ?? undefined, status: known });
   }
   return parts;
+}
+
+/**
+ * A turn that is not waited for any more: the conversation goes on without what it asked.
+ *
+ * @param {Turn} turn
+ * @returns {Turn}
+ */
+export function unasked(turn) {
+  if (turn.kind !== "ai" || turn.questions.length === 0) return turn;
+  const parts = turn.parts.map((part) => (part.kind === "tool" && part.status === "waiting" ? { ...part, status: /** @type {const} */ ("stopped") } : part));
+  return { ...turn, parts, questions: [], notes: new Set([...turn.notes].filter((note) => note !== "interrupted")) };
+}
+
+/**
+ * What a screen reader says of a turn that has ended.
+ *
+ * @param {AiTurn} turn
+ */
+export function spoken(turn) {
+  if (turn.status === "failed" || turn.status === "lost") return "The answer broke off.";
+  if (turn.status === "cancelled") return "Stopped.";
+  if (turn.questions.length) return "The assistant asks you something before it goes on.";
+  const words = textOf(turn);
+  return `Answer finished. ${words.length > 600 ? `${words.slice(0, 600)} … and more.` : words}`;
 }
 
 /**

@@ -17,12 +17,10 @@
  * @property {(threadId: string, title: string) => void} titled
  */
 
-import { ApiError, getThread, sendMessage, sentence, stopRun, streamAddress } from "./api.js";
-import { Run, textOf, turnsOf } from "./run.js";
-import { RunStream } from "./stream.js";
-
-/** Milliseconds without a connection before it is mentioned: most are back at once. */
-const GRACE = 1_000;
+import { answerThread, ApiError, getThread, messageOf, sendMessage, sentence, stopRun, streamAddress } from "./api.js";
+import { randomId } from "./drafts.js";
+import { Run, spoken, turnsOf, unasked } from "./run.js";
+import { parsed, Patience, RunStream } from "./stream.js";
 
 export class Session {
   /** @type {string | null} null: a new thread, which gets its id with the first message */
@@ -52,7 +50,9 @@ export class Session {
   /** Counts loads, and whatever makes a load's answer out of date. */
   #load = 0;
   #asleep = false;
-  #graceTimer = 0;
+  /** The last answers to questions, and the key that sends the same ones again without their counting twice. */
+  #answers = { sent: "", key: "" };
+  #patience = new Patience((long) => this.#mention(long));
   #listener;
   #drafts;
 
@@ -125,7 +125,8 @@ export class Session {
     /** @type {Turn} */
     const turn = { kind: "human", text, pending: true };
     this.#load += 1;
-    this.turns = [...this.turns, turn];
+    const before = this.turns;
+    this.turns = [...before.map(unasked), turn];
     this.sending = true;
     this.problem = null;
     this.#listener.changed();
@@ -133,7 +134,7 @@ export class Session {
     try {
       started = await sendMessage({ message: text, threadId, key });
     } catch (error) {
-      if (!left.aborted) await this.#notSent(turn, /** @type {ApiError} */ (error));
+      if (!left.aborted) await this.#notSent(text, before, /** @type {ApiError} */ (error));
       return;
     }
     this.#drafts.clear(threadId);
@@ -147,6 +148,44 @@ export class Session {
     this.#listener.started(started.thread_id, started.run_id);
     // A key that was sent before may name a run that the history knows already.
     if (reused && !left.aborted) await this.#reload({ quiet: true, whole: true });
+  }
+
+  /**
+   * Answer what the thread waits for. When that fails, it can be answered again.
+   *
+   * @param {Record<string, unknown>} answers by the ids of the questions
+   */
+  async answer(answers) {
+    const { threadId } = this;
+    const asking = this.turns.at(-1);
+    if (!threadId || this.busy || asking?.kind !== "ai" || asking.questions.length === 0) return;
+    const left = this.#left.signal;
+    const sent = JSON.stringify([threadId, answers]);
+    if (this.#answers.sent !== sent) this.#answers = { sent, key: randomId() };
+    this.#load += 1;
+    this.turns = [...this.turns.slice(0, -1), { ...asking, sending: true }];
+    this.sending = true;
+    this.problem = null;
+    this.#listener.changed();
+    let started;
+    try {
+      started = await answerThread({ threadId, answers, key: this.#answers.key });
+    } catch (error) {
+      if (left.aborted) return;
+      this.sending = false;
+      this.turns = [...this.turns.slice(0, -1), { ...asking }]; // anew: what was decided is open again
+      this.problem = { text: `Not answered. ${messageOf(error)}` };
+      // Somebody else was faster: the history knows what became of it.
+      if (error instanceof ApiError && (error.status === 409 || error.status === 422)) await this.#reload({ quiet: true, whole: true });
+      return this.#listener.changed();
+    }
+    if (!left.aborted) {
+      this.sending = false;
+      this.turns = this.turns.slice(0, -1);
+      this.#attach(started.run_id, asking);
+      this.#listener.announce("Sent. The assistant goes on.");
+    }
+    this.#listener.started(threadId, started.run_id);
   }
 
   /** Ask the run to stop; it ends when its stream says so. */
@@ -189,13 +228,13 @@ export class Session {
   }
 
   /**
-   * @param {Turn} turn
+   * @param {string} text
+   * @param {Turn[]} before
    * @param {ApiError} error
    */
-  async #notSent(turn, error) {
+  async #notSent(text, before, error) {
     this.sending = false;
-    this.turns = this.turns.filter((each) => each !== turn);
-    const text = turn.kind === "human" ? turn.text : "";
+    this.turns = before;
     this.#listener.giveBack(text);
     if (error.code === "run_active") {
       this.problem = { text: "An answer is already being written in this conversation. Your message is kept below." };
@@ -240,10 +279,14 @@ export class Session {
     if (!whole && this.run && !thread.activeRunId) return true;
     this.#listener.loaded(threadId, thread.activeRunId);
     this.phase = "ready";
-    this.turns = turnsOf(thread.messages);
+    const turns = turnsOf(thread.messages);
+    // A run that has a person's answer goes on with what was said before.
+    const last = thread.activeRunId ? turns.at(-1) : null;
+    const before = last?.kind === "ai" ? last : null;
+    this.turns = before ? turns.slice(0, -1) : turns;
     if (thread.activeRunId !== (this.run?.id ?? null)) {
       this.#detach();
-      if (thread.activeRunId) this.#attach(thread.activeRunId);
+      if (thread.activeRunId) this.#attach(thread.activeRunId, before);
     }
     this.#listener.changed();
     return true;
@@ -263,17 +306,20 @@ export class Session {
     this.#listener.changed();
   }
 
-  /** @param {string} runId */
-  #attach(runId) {
+  /**
+   * @param {string} runId
+   * @param {import("./run.js").AiTurn | null} [before]
+   */
+  #attach(runId, before = null) {
     const threadId = this.threadId ?? "";
-    const run = new Run(runId);
+    const run = new Run(runId, before);
     this.run = run;
     this.lastRunId = runId;
     this.stopping = false;
     this.#stream = new RunStream({
       address: () => streamAddress(threadId, run.id, run.cursor),
       onMessage: ({ data, id }) => this.#receive(run, data, id),
-      onState: (state) => this.#connection(state),
+      onState: (state) => this.#patience.see(state),
       onRefused: () => this.#refused(run),
     });
     if (!this.#asleep) this.#stream.start();
@@ -320,11 +366,12 @@ export class Session {
     if (turn.status === "failed" || turn.status === "lost") {
       const text = turn.status === "lost" ? "The answer broke off: the server that wrote it went away."
         : run.error ? sentence(run.error) : "The answer failed.";
-      this.problem = { text, retry: { label: "Ask again", action: () => this.#askAgain() } };
+      this.problem = { text, retry: run.before ? undefined : { label: "Ask again", action: () => this.#askAgain() } };
     }
     this.#listener.announce(spoken(turn));
     this.#listener.ended(threadId, run.id);
-    if (run.incomplete) void this.#reload({ quiet: true, whole: true });
+    // An answer that came to nothing leaves its question.
+    if (run.incomplete || (run.before && turn.status !== "completed")) void this.#reload({ quiet: true, whole: true });
   }
 
   #askAgain() {
@@ -342,16 +389,6 @@ export class Session {
     return this.run === run;
   }
 
-  /** @param {import("./stream.js").State} state */
-  #connection(state) {
-    clearTimeout(this.#graceTimer);
-    if (state === "connecting" || state === "waiting") {
-      if (!this.reconnecting) this.#graceTimer = window.setTimeout(() => this.#mention(true), GRACE);
-    } else {
-      this.#mention(false);
-    }
-  }
-
   /** @param {boolean} reconnecting */
   #mention(reconnecting) {
     if (this.reconnecting === reconnecting) return;
@@ -359,30 +396,4 @@ export class Session {
     if (reconnecting) this.#listener.announce("Connection lost. Reconnecting.");
     this.#listener.changed();
   }
-}
-
-/**
- * @param {string} frame
- * @returns {{type: string, data?: any} | null}
- */
-function parsed(frame) {
-  try {
-    const event = JSON.parse(frame);
-    return typeof event?.type === "string" ? event : null;
-  } catch {
-    return null;
-  }
-}
-
-/** @param {import("./run.js").AiTurn} turn */
-function spoken(turn) {
-  if (turn.status === "failed" || turn.status === "lost") return "The answer broke off.";
-  if (turn.status === "cancelled") return "Stopped.";
-  const words = textOf(turn);
-  return `Answer finished. ${words.length > 600 ? `${words.slice(0, 600)} … and more.` : words}`;
-}
-
-/** @param {unknown} error */
-function messageOf(error) {
-  return error instanceof ApiError ? error.message : "Something went wrong.";
 }

@@ -22,6 +22,23 @@ const FIRST_DELAY = 400;
 const MAX_DELAY = 8_000;
 /** A connection that lived this long was a good one: the next attempt is a first attempt. */
 const GOOD_AGE = 10_000;
+/** Without a connection for so long, it is mentioned: most are back at once. */
+const GRACE = 1_000;
+
+/**
+ * A frame of the stream as an event; null when it is none.
+ *
+ * @param {string} frame
+ * @returns {{type: string, data?: any} | null}
+ */
+export function parsed(frame) {
+  try {
+    const event = JSON.parse(frame);
+    return typeof event?.type === "string" ? event : null;
+  } catch {
+    return null;
+  }
+}
 
 export class RunStream {
   /** @type {EventSource | null} */
@@ -134,5 +151,31 @@ export class RunStream {
     if (this.#state === state) return;
     this.#state = state;
     this.#options.onState(state);
+  }
+}
+
+/** Tells when a stream has been without a connection for longer than it is worth no word. */
+export class Patience {
+  #long = false;
+  #timer = 0;
+  #tell;
+
+  /** @param {(long: boolean) => void} tell */
+  constructor(tell) {
+    this.#tell = tell;
+  }
+
+  /** @param {State} state */
+  see(state) {
+    clearTimeout(this.#timer);
+    const without = state === "connecting" || state === "waiting";
+    if (!without) this.#set(false);
+    else if (!this.#long) this.#timer = window.setTimeout(() => this.#set(true), GRACE);
+  }
+
+  /** @param {boolean} long */
+  #set(long) {
+    this.#long = long;
+    this.#tell(long);
   }
 }
