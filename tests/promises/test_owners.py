@@ -54,6 +54,10 @@ TRIED: dict[str, Callable[[Names], list[Asked]]] = {
         said(names, **{"Last-Event-ID": names.cursor}),
         {"json": {"message": "mine now", "thread_id": names.thread, "multitask_strategy": "interrupt"}},
     ],
+    "POST /v1/chat/resume": lambda names: [
+        {"json": {"thread_id": names.thread, "answers": {"question": "mine now"}}},
+        {"json": {"thread_id": names.thread, "answers": {"question": "x"}}, "headers": {"Idempotency-Key": "hers"}},
+    ],
     "GET /v1/chat/stream": lambda names: [
         of_thread(names),
         {"params": {"thread_id": names.thread, "run_id": names.run}},
