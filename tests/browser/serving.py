@@ -52,10 +52,12 @@ class ChatServer:
 
 
 @contextmanager
-def chat_server(*, redis_url: str, database_url: str, log: Path, port: int | None = None) -> Iterator[ChatServer]:
+def chat_server(
+    *, redis_url: str, database_url: str, log: Path, port: int | None = None, **settings: str
+) -> Iterator[ChatServer]:
     """A server that answers. Afterwards it is stopped; what it wrote is in ``log``."""
     port = port or free_port()
-    env = os.environ | {"REDIS_URL": redis_url, "DATABASE_URL": database_url}
+    env = os.environ | {"REDIS_URL": redis_url, "DATABASE_URL": database_url} | settings
     with (
         log.open("ab") as output,
         subprocess.Popen([sys.executable, str(_SCRIPT), str(port)], env=env, stdout=output, stderr=output) as process,

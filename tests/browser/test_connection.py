@@ -184,19 +184,50 @@ async def test_seven_tabs_follow_one_answer_though_a_browser_has_six_connections
         await tab.shows(whole)
 
 
-async def test_a_killed_server_is_survived_by_the_page_and_the_thread(
+async def test_a_killed_servers_answer_is_written_by_the_next_one_and_the_page_drops_the_part(
     context: BrowserContext, watch: PageWatch, valkey_url: str, chat_database: str, tmp_path: Path
 ) -> None:
     watch.network_errors_expected = True
     prompt = "gate-killed"
-    first, *_ = parts(prompt)
+    first, second, whole = parts(prompt)
     log = tmp_path / "server.log"
     with chat_server(redis_url=valkey_url, database_url=chat_database, log=log) as doomed:
         chat = await open_chat(context, doomed.url)
         await chat.send(prompt)
         await chat.waits_after(first)
+        await chat.open_gate("killed")
+        await chat.waits_after(second)
         doomed.kill()
         with chat_server(redis_url=valkey_url, database_url=chat_database, log=log, port=doomed.port):
+            await chat.page.evaluate("window.dispatchEvent(new Event('online'))")
+            await chat.waits_after(first)
+            await chat.open_gate("killed")
+            await chat.waits_after(second)
+            await chat.open_gate("killed")
+            await chat.finished(answers=1)
+            await chat.shows(whole)
+            await chat.reload()
+            await chat.finished(answers=1)
+            await chat.shows(whole)
+            assert [one["content"] for one in await chat.history()] == [prompt, whole]
+            await chat.page.close()
+
+
+async def test_an_answer_that_nobody_goes_on_with_is_kept_as_far_as_it_came(
+    context: BrowserContext, watch: PageWatch, valkey_url: str, chat_database: str, tmp_path: Path
+) -> None:
+    watch.network_errors_expected = True
+    prompt = "gate-given-up"
+    first, *_ = parts(prompt)
+    log = tmp_path / "server.log"
+    with chat_server(redis_url=valkey_url, database_url=chat_database, log=log, RUN_MAX_ATTEMPTS="1") as doomed:
+        chat = await open_chat(context, doomed.url)
+        await chat.send(prompt)
+        await chat.waits_after(first)
+        doomed.kill()
+        with chat_server(
+            redis_url=valkey_url, database_url=chat_database, log=log, port=doomed.port, RUN_MAX_ATTEMPTS="1"
+        ):
             await chat.page.evaluate("window.dispatchEvent(new Event('online'))")
             await chat.finished("lost")
             await chat.shows(first)
