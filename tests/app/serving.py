@@ -14,6 +14,7 @@ import httpx
 import psycopg
 import uvicorn
 from httpx_sse import ServerSentEvent, aconnect_sse
+from psycopg.sql import Composed
 from starlette.types import ASGIApp
 
 from resumable_stream.app import Settings, load_settings
@@ -162,10 +163,10 @@ async def eventually(predicate: Callable[[], Awaitable[bool]], *, timeout: float
             await asyncio.sleep(0.02)
 
 
-async def sql(database_url: str, statement: LiteralString) -> list[tuple[Any, ...]]:
+async def sql(database_url: str, statement: LiteralString | Composed, *values: object) -> list[tuple[Any, ...]]:
     """Run a statement beside the app. Not blocking: the app that may hold the row is in this very event loop."""
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
-        cursor = await connection.execute(statement)
+        cursor = await connection.execute(statement, values)
         return await cursor.fetchall() if cursor.description is not None else []
 
 

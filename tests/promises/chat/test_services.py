@@ -7,14 +7,15 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
+import anyio
 import pytest
 
 from app.outages import Fault, Lines, Service, is_ready, lines_to, requests
 from app.processes import ServerProcess, server
-from app.serving import DEADLINE, chat_on, code_of, eventually, new_thread
+from app.serving import DEADLINE, chat_on, code_of, eventually, new_thread, sql
 from promises.chat.viewers import Viewer
 from resumable_stream.demo import script
-from support import fresh_database, wait_until
+from support import fresh_database
 
 HELLO = "hello at 1000 a second"
 PROMPT = 6.0
@@ -28,12 +29,18 @@ async def lines(valkey_url: str, database_url: str) -> AsyncIterator[Lines]:
 
 
 @pytest.fixture(scope="module")
-async def process(lines: Lines) -> AsyncIterator[ServerProcess]:
+def release(tmp_path_factory: pytest.TempPathFactory) -> anyio.Path:
+    """A file that models wait for."""
+    return anyio.Path(tmp_path_factory.mktemp("services") / "release")
+
+
+@pytest.fixture(scope="module")
+async def process(lines: Lines, release: anyio.Path) -> AsyncIterator[ServerProcess]:
     """A server process, started while neither service was there, that is never started again."""
     await lines.break_("redis", "refused")
     await lines.break_("postgres", "silent")
     # The lease outlasts the outages: what these tests are about is not a dead process.
-    async with server(lines.redis_url, lines.database_url, stream_lease_seconds=60) as process:
+    async with server(lines.redis_url, lines.database_url, stream_lease_seconds=60, release=release) as process:
         yield process
 
 
@@ -67,7 +74,7 @@ async def test_a_server_that_starts_without_its_services_says_so_and_finds_them_
 @pytest.mark.promise(number=20)
 @pytest.mark.parametrize(("service", "fault"), [("redis", "silent"), ("postgres", "refused")])
 async def test_every_route_says_soon_that_a_service_is_away_and_all_goes_on_when_it_is_back(
-    service: Service, fault: Fault, process: ServerProcess, lines: Lines
+    service: Service, fault: Fault, process: ServerProcess, lines: Lines, release: anyio.Path, database_url: str
 ) -> None:
     """The run that was active comes to its end, and who follows it gets all of it. (The other two combinations are in
     `tests/app/test_outages.py`, and at the start above.)
@@ -77,12 +84,20 @@ async def test_every_route_says_soon_that_a_service_is_away_and_all_goes_on_when
     """
     await process.ready()
     async with chat_on(process.url) as chat:
-        question = "Tell me about leases at 50 a second"
+        await release.unlink(missing_ok=True)
+        question = "Tell me about leases and hold at 200 a second"
         sent = await chat.send(question)
+
+        async def saved() -> bool:
+            step = (
+                "SELECT FROM checkpoint_writes JOIN checkpoints USING (thread_id, checkpoint_id) WHERE thread_id = %s"
+            )
+            return viewer.text != "" and len(await sql(database_url, step, sent["thread_id"])) == 2
+
         viewer = Viewer(sent)
         async with asyncio.timeout(4 * DEADLINE), asyncio.TaskGroup() as tasks:
             following = tasks.create_task(viewer.follow_to_the_end(process.port))
-            await wait_until(lambda: viewer.begun)
+            await eventually(saved)  # the answer is on its way, and what comes before it is saved
             await lines.break_(service, fault)
             async with asyncio.timeout(PROMPT):
                 began = time.monotonic()
@@ -94,6 +109,7 @@ async def test_every_route_says_soon_that_a_service_is_away_and_all_goes_on_when
             await lines.mend(service)
             await eventually(lambda: is_ready(chat))
             print(f"ready again after {time.monotonic() - began:.2f} s")
+            await release.touch()
             await following
         viewer.check()
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import uuid4
 
 import psycopg
 import pytest
+from psycopg.sql import SQL, Identifier
 from redis import Redis
 
 from app.processes import server
-from app.serving import DEADLINE, Chat, chat_on, code_of, eventually, new_thread
+from app.serving import DEADLINE, Chat, chat_on, code_of, eventually, new_thread, sql
 from promises.chat.servers import Pair
 from promises.chat.viewers import Viewer
 from resumable_stream.demo import script
@@ -39,11 +40,6 @@ def key() -> dict[str, str]:
     return {"Idempotency-Key": str(uuid4())}
 
 
-async def rows(database_url: str, statement: Any, *values: object) -> list[tuple[Any, ...]]:
-    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
-        return await (await connection.execute(statement, values)).fetchall()
-
-
 @pytest.mark.promise(number=12)
 async def test_twenty_posts_with_one_key_at_two_processes_are_one_run(clients: Clients, database_url: str) -> None:
     """All get the same answer, and so does who asks again when the run has ended, at any process.
@@ -61,7 +57,7 @@ async def test_twenty_posts_with_one_key_at_two_processes_are_one_run(clients: C
         assert (await chat.post(HELLO, **headers)).json() == sent
         assert [message["type"] for message in await chat.history(thread_id)] == ["human", "ai"]
     asked = "SELECT count(*) FROM resumable_stream_runs WHERE message = %s AND idempotency_key = %s"
-    assert await rows(database_url, asked, HELLO, headers["Idempotency-Key"]) == [(1,)]
+    assert await sql(database_url, asked, HELLO, headers["Idempotency-Key"]) == [(1,)]
     assert len((await clients.here.threads())["threads"]) == before + 1, "threads that were made in vain are gone"
 
 
@@ -116,9 +112,9 @@ async def test_a_key_whose_process_was_killed_while_it_answered_can_be_sent_agai
         async def reached() -> bool:
             if accepted:
                 asked = "SELECT FROM resumable_stream_runs WHERE idempotency_key = %s"
-                return bool(await rows(database_url, asked, headers["Idempotency-Key"]))
+                return bool(await sql(database_url, asked, headers["Idempotency-Key"]))
             waits = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = %s"
-            return bool(await rows(database_url, waits, "Lock"))
+            return bool(await sql(database_url, waits, "Lock"))
 
         await eventually(reached)
         await first.kill()
@@ -149,8 +145,9 @@ async def test_a_key_whose_process_was_killed_while_it_answered_can_be_sent_agai
 async def left_of(thread_id: str, stream_id: str, database_url: str, redis_admin: Redis) -> list[object]:
     """What is still there of a deleted thread, beside the mark that it is deleted."""
     found: list[object] = list(redis_admin.scan_iter(match=f"*{stream_id}*"))
+    statement = SQL("SELECT %s FROM {} WHERE thread_id::text = %s")
     for table in ("resumable_stream_runs", "checkpoints", "checkpoint_blobs", "checkpoint_writes"):
-        found += await rows(database_url, f"SELECT '{table}' FROM {table} WHERE thread_id::text = %s", thread_id)
+        found += await sql(database_url, statement.format(Identifier(table)), table, thread_id)
     return found
 
 
