@@ -1,4 +1,7 @@
-"""Several server processes on one Redis and one Postgres: starting together, dying, standing still, being stopped."""
+"""Several server processes on one Redis and one Postgres: dying, standing still, being stopped.
+
+More is in `tests/promises/chat`.
+"""
 
 from __future__ import annotations
 
@@ -45,19 +48,6 @@ async def read_some(chat: Chat, thread_id: str, count: int) -> list[ServerSentEv
         if len(seen) == count:
             break
     return seen
-
-
-async def test_two_processes_start_on_an_empty_database(
-    stack: AsyncExitStack, valkey_url: str, database_url: str
-) -> None:
-    first, second = await two_servers(stack, valkey_url, database_url, tokens_per_second=0)
-    async with chat_on(first.url) as here, chat_on(second.url) as there:
-        sent = await here.send("hello")
-        assert await there.answer(sent["thread_id"]) == "".join(script("hello"))
-        again = await there.send("again", sent["thread_id"])
-        assert await here.answer(sent["thread_id"], run_id=again["run_id"]) == "".join(script("again"))
-        history = await here.history(sent["thread_id"])
-        assert [message["type"] for message in history] == ["human", "ai"] * 2
 
 
 async def test_after_a_crash_readers_get_what_was_written_and_the_thread_goes_on(
@@ -133,27 +123,6 @@ async def test_a_process_that_stood_still_past_its_lease_changes_nothing_when_it
         assert [message["content"] for message in history[len(before) :]] == ["third", "".join(script("third"))]
         replay = await there.read(sent["thread_id"], run_id=sent["run_id"])
         assert text_of(replay) == text_of(seen) + text_of(rest)
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-async def test_a_stopped_server_sends_viewers_away_and_finishes_its_runs(
-    stack: AsyncExitStack, valkey_url: str, database_url: str, workers: int
-) -> None:
-    first = await stack.enter_async_context(server(valkey_url, database_url, workers=workers))
-    second = await stack.enter_async_context(server(valkey_url, database_url))
-    await asyncio.gather(first.ready(), second.ready())
-    async with chat_on(first.url) as here, chat_on(second.url) as there:
-        sent = await here.send("Tell me about leases")
-        seen = []
-        async for event in here.events(sent["thread_id"]):  # ends cleanly, at a frame boundary
-            seen.append(event)
-            if len(seen) == 5:
-                first.signal(signal.SIGTERM)
-        assert [event.event for event in seen] == ["chunk"] * len(seen), "no terminal event"
-        rest = await there.read(sent["thread_id"], cursor=seen[-1].id)
-        assert text_of(seen) + text_of(rest) == "".join(script("Tell me about leases"))
-        assert rest[-1].data == "end"
-        await first.wait(15)
 
 
 async def test_a_run_that_outlasts_the_grace_period_ends_as_lost_and_keeps_what_it_said(
