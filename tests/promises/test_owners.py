@@ -171,7 +171,7 @@ async def conversations(chat: Chat, agent: ScriptedAgent) -> Conversations:
     sent = await chat.post("secret hold words", **{"Idempotency-Key": "hers"})
     async with asyncio.timeout(DEADLINE):
         await agent.held.wait()
-        event = await anext(chat.events(sent.json()["thread_id"]))
+        event = await anext(chat.events(sent.json()["thread_id"], run_id=sent.json()["run_id"]))
     active = Names(sent.json()["thread_id"], sent.json()["run_id"], event.id)
     return Conversations(active, await ended(chat, "secret old words"), await deleted(chat))
 
@@ -249,7 +249,7 @@ async def test_a_foreign_run_or_cursor_is_as_good_as_a_made_up_one(ann: Chat, bo
     assert seen[:2] == seen[2:4] == seen[4:]
     assert "secret" not in json.dumps(seen)
     agent.release.set()
-    await ann.read(hers.active.thread)
+    await ann.read(hers.active.thread, run_id=hers.active.run)
 
     later = await ended(ann, "words said later")  # a newer run of hers, whose cursor is ahead of all of his
     events = [event async for event in bob.events(mine.thread, cursor=later.cursor)]
@@ -271,8 +271,8 @@ async def test_ids_keys_and_cursors_of_lists_are_each_owners_own(ann: Chat, bob:
         hers, his = await ann.post("the same words", **key), await bob.post(words, **key)
         assert (hers.status_code, his.status_code) == (200, 200)
         assert set(hers.json().values()).isdisjoint(his.json().values())
-        await ann.read(hers.json()["thread_id"])
-        await bob.read(his.json()["thread_id"])
+        await ann.read(hers.json()["thread_id"], run_id=hers.json()["run_id"])
+        await bob.read(his.json()["thread_id"], run_id=his.json()["run_id"])
 
     everything = {thread["id"] for thread in (await bob.threads())["threads"]}
     assert len(everything) == 2
@@ -283,7 +283,8 @@ async def test_ids_keys_and_cursors_of_lists_are_each_owners_own(ann: Chat, bob:
     both = await asyncio.gather(ann.post("mine", thread_id), bob.post("mine", thread_id))
     assert sorted(response.status_code for response in both) == [200, 404]
     first, second = (ann, bob) if both[0].status_code == 200 else (bob, ann)
-    await first.read(thread_id)
+    (run_id,) = (response.json()["run_id"] for response in both if response.status_code == 200)
+    await first.read(thread_id, run_id=run_id)
     assert (await first.delete(thread_id)).status_code == 204
     for chat in (first, second):
         assert code_of(await chat.post("mine after all", thread_id)) == "thread_not_found"
