@@ -135,7 +135,10 @@ async def test_what_a_worker_leaves_is_answered_by_another(
 async def test_a_worker_that_is_told_to_stop_takes_no_more_messages(
     stack: AsyncExitStack, valkey_url: str, database_url: str
 ) -> None:
-    """It has time to finish what it does; what comes meanwhile is for others, and does not go through its hands."""
+    """It has time to finish what it does; what comes meanwhile is for others, and does not go through its hands.
+
+    Fails without the end of the queue (`app/_services.py`).
+    """
     agent = ScriptedAgent()
     settings = settings_for(valkey_url, database_url, run_executor="worker")
     chat = await stack.enter_async_context(

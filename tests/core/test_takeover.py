@@ -9,8 +9,9 @@ import anyio
 import pytest
 from redis.asyncio import Redis
 
-from core.streams import DEADLINE, ended_as, eventually, is_dense, read_all, text_of
+from core.streams import DEADLINE, ended_as, eventually, is_dense, lease_is_over, read_all, text_of
 from resumable_stream import (
+    EventID,
     Status,
     StreamConsumer,
     StreamEvent,
@@ -21,7 +22,9 @@ from resumable_stream import (
     StreamNotFound,
     StreamProducer,
     StreamResult,
+    _log,
 )
+from resumable_stream._buffer import entry
 from resumable_stream._log import Log
 from resumable_stream._names import Names
 from resumable_stream.testing import Gate, ScriptedSource
@@ -50,6 +53,7 @@ async def hand_over(*tokens: str) -> AsyncIterator[str]:
 async def test_a_source_that_hands_over_leaves_a_stream_that_another_goes_on_with(
     producer: StreamProducer, consumer: StreamConsumer
 ) -> None:
+    """Fails without the early end of the lease (`_scripts.py`)."""
     result = await producer.run("s", hand_over("one ", "two"))
     assert result.status is Status.ACTIVE
     info = await consumer.status("s")
@@ -81,7 +85,10 @@ async def test_a_stream_that_nobody_takes_over_in_time_is_lost(redis: Redis, con
 async def test_readers_wait_for_an_heir_as_long_as_the_takeover_lasts(
     redis: Redis, producer: StreamProducer, consumer: StreamConsumer
 ) -> None:
-    """A lease that has run out for longer than the grace of a burial does not end the stream."""
+    """A lease that has run out for longer than the grace of a burial does not end the stream.
+
+    Fails without the window of a takeover (`_scripts.py`).
+    """
     log = Log(redis)
     async with log:
         names = Names.of("s")
@@ -150,7 +157,10 @@ async def written(consumer: StreamConsumer, count: int) -> bool:
 async def test_a_reserved_stream_can_be_read_before_it_has_a_producer(
     producer: StreamProducer, consumer: StreamConsumer
 ) -> None:
-    """Its reader sees the first producer's events and nothing of the wait, not even a restart."""
+    """Its reader sees the first producer's events and nothing of the wait, not even a restart.
+
+    Fails without the origin of a log without events (`_scripts.py`).
+    """
     await producer.reserve("s", seconds=LONG)
     assert await orphaned(consumer)
     events: list[StreamEvent] = []
@@ -178,6 +188,7 @@ async def test_a_reserved_stream_that_nobody_writes_is_lost(producer: StreamProd
 
 
 async def test_a_stream_is_reserved_once(producer: StreamProducer) -> None:
+    """Fails without the refusal to reserve what is there (`_scripts.py`)."""
     await producer.reserve("s", seconds=LONG)
     with pytest.raises(StreamExists):
         await producer.reserve("s", seconds=LONG)
@@ -198,6 +209,7 @@ async def test_a_reserved_stream_that_was_cancelled_ends_so_without_its_source(
 
 
 async def test_nothing_is_made_where_an_existing_stream_is_wanted(redis: Redis, producer: StreamProducer) -> None:
+    """Fails without the refusal to make a stream (`_scripts.py`)."""
     with pytest.raises(StreamNotFound):
         await producer.run("s", ScriptedSource(["one"]), existing=True)
     await producer.reserve("s", seconds=LONG)
@@ -226,3 +238,41 @@ async def test_a_producer_is_told_why_its_source_is_cancelled(producer: StreamPr
                 await interrupt(stream_id)
     await producer.run("undisturbed", ScriptedSource(["one"]), on_interrupt=note)
     assert told == [None, StreamLost]
+
+
+async def test_a_producer_that_was_not_heard_of_is_given_the_grace_before_its_stream_is_an_orphan(
+    redis: Redis, consumer: StreamConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails without the date of abandonment (`_scripts.py`)."""
+    monkeypatch.setattr(_log, "GRACE", LONG)
+    async with Log(redis) as log:
+        names = Names.of("s")
+        claim = await log.claim(names, stream_id="s", lease=0.1, retention=60, takeover=LONG)
+        await eventually(lambda: lease_is_over(redis, "s"))
+        assert not await orphaned(consumer)
+        appended = await log.append(names, EventID(claim.generation, 1), [entry(b"text", b"late")])
+        assert appended.outcome == "ok"
+
+
+async def test_letting_go_of_a_stream_that_has_changed_hands_changes_nothing(
+    redis: Redis, producer: StreamProducer, consumer: StreamConsumer
+) -> None:
+    """Fails without the generation in a release (`_scripts.py`)."""
+    async with Log(redis) as log:
+        names = Names.of("s")
+        old = await log.claim(names, stream_id="s", lease=0.1, retention=60, takeover=LONG)
+        await eventually(lambda: lease_is_over(redis, "s"))
+        async with producer.open("s"):
+            await log.release(names, old.generation)
+            assert not await orphaned(consumer)
+
+
+async def test_a_stream_without_a_producer_can_be_ended_at_once(
+    producer: StreamProducer, consumer: StreamConsumer
+) -> None:
+    """Fails without the end that waits for no heir (`_scripts.py`)."""
+    await producer.run("s", hand_over("one"))
+    assert await producer.end("s", Status.CANCELLED)
+    assert ended_as(await read_all(consumer, "s")) is Status.CANCELLED
+    async with producer.open("alive"):
+        assert not await producer.end("alive", Status.LOST)

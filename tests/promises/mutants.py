@@ -23,6 +23,7 @@ from pathlib import Path
 from promises.mutations import MUTATIONS, Mutation
 from promises.mutations_chat import CHAT_MUTATIONS
 from promises.mutations_cluster import CLUSTER_MUTATIONS
+from promises.mutations_runs import RUNS_MUTATIONS
 
 ROOT = Path(__file__).parents[2]
 FAILED = 1
@@ -55,7 +56,7 @@ def verdict(folder: Path, mutation: Mutation) -> tuple[bool, str]:
 
 
 def main(words: Sequence[str]) -> int:
-    known = MUTATIONS + CLUSTER_MUTATIONS + CHAT_MUTATIONS
+    known = MUTATIONS + CLUSTER_MUTATIONS + CHAT_MUTATIONS + RUNS_MUTATIONS
     chosen = [one for one in known if not words or any(word in " ".join(one) for word in words)]
     if not chosen:
         print("No mutation has such a word in it.")

@@ -16,6 +16,7 @@ import pytest
 from promises.mutations import MUTATIONS, Mutation
 from promises.mutations_chat import CHAT_MUTATIONS
 from promises.mutations_cluster import CLUSTER_MUTATIONS
+from promises.mutations_runs import RUNS_MUTATIONS
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parents[1]
@@ -58,7 +59,7 @@ def name_of(mutation: Mutation) -> str:
     return mutation.without
 
 
-@pytest.mark.parametrize("mutation", MUTATIONS + CLUSTER_MUTATIONS + CHAT_MUTATIONS, ids=name_of)
+@pytest.mark.parametrize("mutation", MUTATIONS + CLUSTER_MUTATIONS + CHAT_MUTATIONS + RUNS_MUTATIONS, ids=name_of)
 def test_a_mutation_changes_a_line_that_is_there_once(mutation: Mutation) -> None:
     source = (ROOT / "src" / "resumable_stream" / mutation.file).read_text()
     assert source.count(mutation.snippet) == 1
@@ -72,13 +73,13 @@ def test_a_mutation_is_told_where_its_test_is(mutation: Mutation) -> None:
     assert f"{mutation.without} (`{mutation.file}`)" in told
 
 
-@pytest.mark.parametrize("mutation", CLUSTER_MUTATIONS, ids=name_of)
-def test_a_mutation_of_the_cluster_is_told_where_its_test_is(mutation: Mutation) -> None:
+@pytest.mark.parametrize("mutation", CLUSTER_MUTATIONS + RUNS_MUTATIONS, ids=name_of)
+def test_a_mutation_of_other_tests_is_told_where_its_test_is(mutation: Mutation) -> None:
     file, _, name = mutation.test.partition("::")
     (test,) = (
         node
         for node in ast.parse((TESTS / file).read_text()).body
-        if isinstance(node, ast.AsyncFunctionDef) and node.name == name
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name
     )
     told = " ".join((ast.get_docstring(test) or "").split()).partition("Fails without ")[2]
     assert f"{mutation.without} (`{mutation.file}`)" in told

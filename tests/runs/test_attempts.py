@@ -55,7 +55,10 @@ async def thread_of(room: Room, run: Run) -> list[str]:
 
 
 async def test_a_process_that_lost_its_run_keeps_nothing_of_it(database_url: str, redis: Redis) -> None:
-    """Though the other, which has the stream, has not come to Postgres yet."""
+    """Though the other, which has the stream, has not come to Postgres yet.
+
+    Fails without the silence of who was fenced (`runs/_executor.py`).
+    """
     agent = Resumable()
     async with (
         open_room(database_url, redis, agent=agent, max_attempts=3) as first,
@@ -87,7 +90,10 @@ async def test_a_process_that_lost_its_run_keeps_nothing_of_it(database_url: str
 async def test_a_message_whose_acceptance_was_in_doubt_is_not_taken_back_once_it_is_being_answered(
     database_url: str, redis: Redis
 ) -> None:
-    """Its thread would be free for another run beside it, and its answer be cut off."""
+    """Its thread would be free for another run beside it, and its answer be cut off.
+
+    Fails without the look whether it has begun (`runs/_run_store.py`).
+    """
     agent = Resumable()
     async with (
         open_room(database_url, redis, agent=agent, max_attempts=3) as first,
@@ -151,7 +157,11 @@ async def test_a_message_whose_acceptance_was_in_doubt_is_taken_back_while_nobod
 async def test_a_hand_over_is_counted_before_others_see_the_run_without_a_process(
     database_url: str, redis: Redis
 ) -> None:
-    """Else it looks like one more crash, and the run like one that was begun too often."""
+    """Else it looks like one more crash, and the run like one that was begun too often.
+
+    Fails without the count before the release (`runs/_executor.py`), the hand-over on cancellation
+    (`runs/_executor.py`) and the adoption (`runs/_janitor.py`).
+    """
     agent = Resumable()
     async with open_room(database_url, redis, agent=agent, max_attempts=2) as second:
         found: list[Settled | None] = []
@@ -198,7 +208,10 @@ async def test_a_run_is_handed_over_though_that_cannot_be_counted(database_url: 
 
 
 async def test_a_run_is_not_given_up_by_what_was_known_of_it_a_while_ago(database_url: str, redis: Redis) -> None:
-    """A janitor with much to do comes to a run long after it has read how often that was begun."""
+    """A janitor with much to do comes to a run long after it has read how often that was begun.
+
+    Fails without the second look before a run is given up (`runs/_settling.py`).
+    """
     async with open_room(database_url, redis, agent=Resumable(), max_attempts=2) as room:
         agent = room.agent
         async with open_room(database_url, redis, agent=agent, max_attempts=2) as first:
@@ -216,7 +229,10 @@ async def test_a_run_is_not_given_up_by_what_was_known_of_it_a_while_ago(databas
 
 
 async def test_a_stop_that_meets_a_hand_over_keeps_the_answer(database_url: str, redis: Redis) -> None:
-    """An agent may notice that it should drain when it is cancelled for the stop."""
+    """An agent may notice that it should drain when it is cancelled for the stop.
+
+    Fails without the repair of what was not kept (`runs/_executor.py`).
+    """
     agent = Resumable()
     waiting = asyncio.Event()
 
@@ -242,6 +258,7 @@ async def test_a_stop_that_meets_a_hand_over_keeps_the_answer(database_url: str,
 async def test_a_thread_that_was_deleted_under_a_process_that_lost_its_run_stays_deleted(
     database_url: str, redis: Redis
 ) -> None:
+    """Fails without the forgetting by whoever has asked the agent (`runs/_executor.py`)."""
     agent = Resumable()
     async with open_room(database_url, redis, agent=agent, max_attempts=3) as room:
         run = await room.manager.start(NewMessage(owner="ann", text="one hold two"))
@@ -279,6 +296,7 @@ async def test_a_memory_that_hangs_does_not_hold_a_process(
 
 
 async def test_an_attempt_whose_counting_was_in_doubt_is_no_attempt_that_died(database_url: str, redis: Redis) -> None:
+    """Fails without the benefit of the doubt (`runs/_executor.py`)."""
     async with open_room(database_url, redis) as room:
         begin = room.runs.begin
         answers = [False, True]
@@ -297,7 +315,10 @@ async def test_an_attempt_whose_counting_was_in_doubt_is_no_attempt_that_died(da
 
 
 async def test_who_could_not_repair_a_thread_gives_the_right_back(database_url: str, redis: Redis) -> None:
-    """Postgres may be away for a moment; the thread is not to wait for as long as a repair may take."""
+    """Postgres may be away for a moment; the thread is not to wait for as long as a repair may take.
+
+    Fails without the return of the right (`runs/_settling.py`).
+    """
     async with open_room(database_url, redis) as room:
         dead = await room.dead_run("one ")
         await room.gone(dead)
@@ -312,3 +333,18 @@ async def test_who_could_not_repair_a_thread_gives_the_right_back(database_url: 
         room.agent.keep_partial = keep  # type: ignore[method-assign]
         assert await room.settler.settle(dead, patience=0.0) is Settled.FREE
         assert room.agent.kept == {str(dead.id): "one "}
+
+
+async def test_an_older_attempt_may_not_touch_the_thread(database_url: str, redis: Redis) -> None:
+    """Fails without the number of the attempt (`runs/_run_store.py`)."""
+    async with open_room(database_url, redis) as room:
+        dead = await room.dead_run("one ")
+        older, newer = await room.runs.begin(dead.id), await room.runs.begin(dead.id)
+        assert older is not None
+        assert newer is not None
+        assert not await room.runs.begin_repair(older, seconds=60)
+        assert not await room.runs.release(older)
+        assert await room.runs.begin_repair(newer, seconds=60)
+        await room.runs.end_repair(older)
+        assert not await room.runs.begin_repair(newer, seconds=60), "the right is still taken"
+        assert await room.runs.release(newer)

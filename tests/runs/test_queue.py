@@ -65,7 +65,10 @@ async def put(queue: RunQueue) -> UUID:
 
 
 async def test_a_worker_that_lost_its_connection_takes_new_runs_while_an_old_one_goes_on(server: str) -> None:
-    """Otherwise a short outage of Redis would stop each worker for as long as its longest answer takes."""
+    """Otherwise a short outage of Redis would stop each worker for as long as its longest answer takes.
+
+    Fails without the independence of runs from docket (`runs/_queue.py`).
+    """
     work = Work()
     address = urlsplit(server)
     async with FaultProxy(address.hostname or "", address.port or 0) as proxy, anyio.create_task_group() as tasks:

@@ -14,12 +14,14 @@ from resumable_stream import (
     StreamExists,
     StreamFailure,
     StreamFenced,
+    StreamHandOver,
     StreamLost,
     StreamProducer,
     StreamWriter,
 )
 
-Ending = Literal["completed", "failed", "cancelled"]
+Ending = Literal["completed", "failed", "cancelled", "active"]
+"""How a producer comes to its end; with ``active`` it hands the stream over."""
 Command = tuple[str, Any]
 
 _REASONS: dict[type[Exception], str] = {
@@ -131,6 +133,9 @@ class Actor:
         except (_Failure, StreamFailure, asyncio.CancelledError):
             if stream is None or not stream.status.ended:
                 raise
+        except StreamHandOver:
+            if stream is None:
+                raise
         self._ended(stream.status, stream.last_id)
 
     async def _obey(self, stream: StreamWriter) -> None:
@@ -146,6 +151,8 @@ class Actor:
                     self._history.add(self.name, "invoke", "end", value)
                     if value == "failed":
                         raise _Failure
+                    if value == "active":
+                        raise StreamHandOver
                     return
                 case _:
                     self._history.add(self.name, "invoke", "send", value)
@@ -171,6 +178,8 @@ class Actor:
                             self._history.add(self.name, "invoke", "end", value)
                             if value == "failed":
                                 raise StreamFailure("tired", "The source is tired.")
+                            if value == "active":
+                                raise StreamHandOver
                             return
                         case _:
                             self._history.add(self.name, "invoke", "send", value)

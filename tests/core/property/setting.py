@@ -19,7 +19,7 @@ class Setting:
         notified: no lease ends and no sweep looks: what readers are not told of, they never learn.
         small: pages, windows, batches and notifications hold a few events only.
         pulled: producers pull a source (`run`), instead of being written to (`open`).
-        max_events, flush_interval, buffer_bytes: of the producers.
+        max_events, flush_interval, buffer_bytes, takeover: of the producers.
     """
 
     durable: bool = False
@@ -29,6 +29,7 @@ class Setting:
     max_events: int | None = None
     flush_interval: float = 0.0
     buffer_bytes: int = 1024 * 1024
+    takeover: float = 0.0
 
     def patches(self) -> Iterable[tuple[ModuleType, str, Any]]:
         """Constants of the library that are made small, so that a short history meets their limits."""

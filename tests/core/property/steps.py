@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from core.property.producers import Ending
 from core.property.readers import Form
 from core.property.world import World
+from resumable_stream import Status
 from resumable_stream.testing import FaultProxy
 
 
@@ -50,6 +51,41 @@ class End(Step):
 class Stop(Step):
     async def take(self, world: World) -> None:
         await world.stop()
+
+
+@dataclass(frozen=True)
+class HandOver(Step):
+    """The producer lets the stream go, and perhaps another one goes on."""
+
+    count: int
+
+    async def take(self, world: World) -> None:
+        await world.end("active")
+        if self.count:
+            await world.pause(0.005)
+            await world.produce(self.count, kind="text", flush=True)
+
+
+@dataclass(frozen=True)
+class Reserve(Step):
+    """A stream is made, perhaps in the place of one that is deleted, and waits for a producer."""
+
+    delete: bool
+
+    async def take(self, world: World) -> None:
+        if self.delete:
+            await world.delete()
+        await world.reserve()
+
+
+@dataclass(frozen=True)
+class EndOrphan(Step):
+    """A stream is ended if it has no producer."""
+
+    status: Status
+
+    async def take(self, world: World) -> None:
+        await world.end_orphan(self.status)
 
 
 @dataclass(frozen=True)
@@ -285,6 +321,9 @@ _ask = st.builds(
 _end = st.builds(End, how=_endings)
 _stop = st.just(Stop())
 _rival = st.just(Rival())
+_hand_over = st.builds(HandOver, count=st.sampled_from([0, 0, 1, 3]))
+_reserve = st.builds(Reserve, delete=st.booleans())
+_end_orphan = st.builds(EndOrphan, status=st.sampled_from([Status.CANCELLED, Status.LOST]))
 _replace = st.builds(Replace, zombie=st.booleans(), slow=st.none() | _which)
 _restart = st.just(Restart())
 _trim = st.builds(Trim, keep=st.integers(0, 8))
@@ -307,18 +346,19 @@ _make_again = st.builds(
 _fail_over = st.builds(FailOver, count=st.integers(1, 5), crash=st.booleans())
 _snapshots = st.sampled_from([Snapshot(), RollBack()])
 
-Theme = Literal["network", "crashes", "endings", "removals", "losses", "failovers", "restarts", "anything"]
+Theme = Literal["network", "crashes", "endings", "takeovers", "removals", "losses", "failovers", "restarts", "anything"]
 _SPECIAL: Final[dict[Theme, list[st.SearchStrategy[Step]]]] = {
     "network": [_disturb] * 6 + [_lose_notifications] * 3 + [_ask] * 2,
     "crashes": [_replace] * 3 + [_disturb] * 2 + [_lose_notifications, _end, _rival],
     "endings": [_end] * 2 + [_stop, _delete, _make_again, _disturb, _disturb, _lose_notifications, _rival],
+    "takeovers": [_hand_over] * 5 + [_reserve] * 2 + [_end_orphan] * 2 + [_stop, _rival, _replace, _disturb, _disturb],
     "removals": [_trim] * 3 + [_remove] * 3 + [_disturb, _lose_notifications],
     "losses": [_lose] * 3 + [_make_again] * 2 + [_delete, _disturb, _replace],
     "failovers": [_fail_over] * 3 + [_snapshots] * 2 + [_replace, _disturb],
     "restarts": [_restart] * 2 + [_disturb] * 2 + [_lose_notifications, _ask],
     "anything": [
         _disturb, _lose_notifications, _ask, _end, _stop, _rival, _replace, _restart, _trim, _remove, _lose, _delete,
-        _make_again, _fail_over, _snapshots,
+        _make_again, _fail_over, _snapshots, _hand_over, _reserve, _end_orphan,
     ],
 }  # fmt: skip
 THEMES: Final[dict[Theme, st.SearchStrategy[Step]]] = {

@@ -69,6 +69,7 @@ class Histories(RuleBasedStateMachine):
             max_events=st.sampled_from([None, None, None, 5]),
             flush_interval=st.sampled_from([0.0, 0.0, 0.005]),
             buffer_bytes=st.sampled_from([1024 * 1024, 150]),
+            takeover=st.sampled_from([0.0, 0.0, 0.4]),
         ),
         begun=st.sampled_from([True, True, True, False]),
         cut=st.booleans(),

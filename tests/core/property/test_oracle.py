@@ -49,6 +49,13 @@ def finish(event: Event, producer: int = 1) -> Story:
     return [(name, "invoke", "end", event[2]), (name, "ok", "end", (event[2], event[0]))]
 
 
+def end_orphan(status: str, *, ended: bool = True) -> Story:
+    return [("admin", "invoke", "end orphan", status), ("admin", "ok", "end orphan", ended)]
+
+
+HANDED_OVER: Story = [("p1", "invoke", "end", "active"), ("p1", "ok", "end", ("active", (100, 1)))]
+
+
 def refused(operation: str, why: str, producer: int = 1) -> Story:
     name = f"p{producer}"
     return [(name, "invoke", operation, ()), (name, "fail", operation, why)]
@@ -119,6 +126,24 @@ GOOD: dict[str, Story] = {
     ],
     "a takeover": [*SECOND, *read(*TAKEN_OVER), *read(*TAKEN_OVER[1:], after=(100, 1), name="r2")],
     "a burial": [*WRITTEN, *read(*WHOLE[:3], end(4, "lost", 200)), *look(*WHOLE[:3], end(4, "lost", 200))],
+    "a hand-over": [
+        *claim(),
+        *send(0),
+        *HANDED_OVER,
+        *look(text(1)),
+        *claim(2),
+        *send(0, producer=2),
+        *finish(end(4, generation=200), producer=2),
+        *look(text(1), restarted(2, 200), text(3, 0, producer=2, generation=200), end(4, generation=200)),
+    ],
+    "an end without a producer": [
+        *claim(),
+        *send(0),
+        *HANDED_OVER,
+        *end_orphan("cancelled"),
+        *look(text(1), end(2, "cancelled", 200)),
+        *read(text(1), end(2, "cancelled", 200)),
+    ],
     "a trimmed stream": [
         *ENDED,
         *do("trim", text(1), text(2)),
@@ -258,6 +283,22 @@ BAD: dict[str, tuple[str, Story]] = {
     "an error that nobody handled": (
         "never retrieved",
         [*ENDED, ("loop", "fail", "exception was never retrieved", "x")],
+    ),
+    "an end that nobody wrote, after a hand-over": (
+        "not told",
+        [*claim(), *send(0), *HANDED_OVER, *look(text(1), end(2, "cancelled", 200))],
+    ),
+    "a hand-over that nobody asked for": (
+        "handed over unasked",
+        [*claim(), *send(0), ("p1", "invoke", "end", "failed"), HANDED_OVER[1], *look(text(1))],
+    ),
+    "a hand-over that leaves something behind": (
+        "p1.1; was acknowledged",
+        [*claim(), *send(0, 1), *HANDED_OVER, *look(text(1))],
+    ),
+    "an end without a producer that is not there": (
+        "called ended",
+        [*claim(), *send(0), *HANDED_OVER, *end_orphan("lost"), *look(text(1))],
     ),
     "an error that no producer must get": ("must not get", [*WRITTEN, ("p1", "fail", "end", "KeyError")]),
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Iterable
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, suppress
 from typing import Any, Final
 from unittest.mock import patch
 
@@ -23,7 +23,7 @@ from core.property.producers import Actor, Ending
 from core.property.readers import Form, Session
 from core.property.setting import Setting
 from core.streams import faulty, lease_is_over, log_key, state_key
-from resumable_stream import StreamConsumer, StreamProducer, _committer
+from resumable_stream import Status, StreamConsumer, StreamExists, StreamProducer, _committer
 from resumable_stream.embedded import EmbeddedValkey
 from resumable_stream.testing import FaultProxy
 from support import wait_until
@@ -120,14 +120,11 @@ class World:
             flush_interval=setting.flush_interval,
             buffer_bytes=setting.buffer_bytes,
             max_events=setting.max_events,
+            takeover=setting.takeover,
         )
         if fault:
             (proxy.drop_request if fault == "request" else proxy.drop_reply)("EVALSHA")
-        words = tuple(
-            word
-            for word, true in (("bounded", setting.max_events is not None), ("long lease", setting.notified))
-            if true
-        )
+        words = ("bounded",) * (setting.max_events is not None) + ("long lease",) * setting.notified
         actor = Actor(self.history, f"p{number}", producer, words=words, pulled=setting.pulled)
         self._producers.append((actor, proxy))
         await wait_until(actor.claimed.is_set, timeout=PATIENCE, what="the outcome of a claim")
@@ -150,6 +147,19 @@ class World:
         self.history.add("admin", "invoke", "stop")
         asked = await StreamProducer(self._admin).cancel("s")
         self.history.add("admin", "ok", "stop", asked)
+
+    async def reserve(self) -> None:
+        """Make a stream that waits for its first producer."""
+        self.history.add("admin", "invoke", "reserve")
+        with suppress(StreamExists):
+            await StreamProducer(self._admin).reserve("s", seconds=0.5)
+        self.history.add("admin", "info", "reserve")
+
+    async def end_orphan(self, status: Status) -> None:
+        """End the stream if it has no producer."""
+        self.history.add("admin", "invoke", "end orphan", status.value)
+        ended = await StreamProducer(self._admin).end("s", status)
+        self.history.add("admin", "ok", "end orphan", ended)
 
     async def rival(self) -> None:
         """Claim the stream though somebody may be producing it; whoever is refused is forgotten."""

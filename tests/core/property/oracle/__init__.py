@@ -11,10 +11,12 @@ process     operations
 ==========  ==================================================================================================
 ``p…``      ``claim``, with ``bounded`` when only the newest events are kept, and ``long lease`` when nobody else can
             claim the stream in the time of the history; ``send`` a token; ``flush``, ok with the last id; ``end`` with
-            a status, ok with ``(status, id)``. What fails says why: ``exists``, ``fenced``, ``lost``, ``unavailable``
+            a status, ok with ``(status, id)``; the status is ``active`` when it hands the stream over. What fails says
+            why: ``exists``, ``fenced``, ``lost``, ``unavailable``
 ``r…``      one connection of a reader: ``read`` after a cursor; then ``event`` for each event; ``done`` when the
             iterator is over; ``drop`` when the reader left; ``stuck`` when it should have been over and was not
-``admin``   what is done to Redis, with the events that it removed (``None``: not known): see `facts`
+``admin``   what is done to Redis, with the events that it removed (``None``: not known): see `facts`; ``stop``;
+            ``reserve``; ``end orphan`` with a status, ok with whether the stream has an end or is not there
 ``log``     ``look``: ``None`` when there is no log, else its events, as they are in Redis
 ``loop``    anything that it says is an error that nobody handled
 ``net``     faults of the network, for people to read

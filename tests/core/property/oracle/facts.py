@@ -66,6 +66,7 @@ class Facts:
         logged: the ids that were seen in the log, or removed from it.
         owner: the producer of each generation, where anything shows it.
         bounded: whether any producer keeps only the newest events.
+        orphans: with which statuses somebody has tried to end a stream without a producer.
         stopped: since when somebody may have asked the stream to stop.
         conflicts: what contradicts itself already.
     """
@@ -79,6 +80,7 @@ class Facts:
         self.logged: set[ID] = set()
         self.owner: dict[int, str] = {}
         self.bounded = False
+        self.orphans: set[str] = set()
         self.stopped: int | None = None
         self.conflicts: list[str] = []
         begun: dict[str, int] = {}
@@ -86,6 +88,8 @@ class Facts:
             if phase == "invoke":
                 begun[process] = at
                 self.bounded |= operation == "claim" and "bounded" in value
+                if operation == "end orphan":
+                    self.orphans.add(value)
                 if operation == "stop" and self.stopped is None:
                     self.stopped = at
             elif process == "log":
@@ -126,6 +130,10 @@ class Facts:
             message = f"generation {generation} is written by {owner} and by {producer}"
             if message not in self.conflicts:
                 self.conflicts.append(message)
+
+    def announced(self, kind: str, data: object) -> bool:
+        """Whether an event may be the first of a generation that took a stream over."""
+        return kind == "restarted" or (kind == "end" and (data == "lost" or data in self.orphans))
 
     def upheaval(self, begin: int, end: int, *, of: frozenset[str] = UPHEAVALS) -> bool:
         """Whether something that excuses a loss was under way between two positions."""

@@ -43,7 +43,7 @@ def _one_look(facts: Facts, events: tuple[Event, ...], removed: set[int]) -> lis
             wrong.append(f"{missing} are missing before {event_id}, and nobody removed them")
         hole = event_id[1] != last[1] + 1
         taken_over = event_id[0] != last[0]
-        if taken_over and last != (0, 0) and not hole and not _may_begin(kind, data):
+        if taken_over and last != (0, 0) and not hole and not facts.announced(kind, data):
             wrong.append(f"the claim of {event_id} is not told: {kind}")
         if hole:
             run.skip()
@@ -53,11 +53,6 @@ def _one_look(facts: Facts, events: tuple[Event, ...], removed: set[int]) -> lis
             wrong.append(f"something follows the end {event_id}")
         last = event_id
     return wrong
-
-
-def _may_begin(kind: str, data: object) -> bool:
-    """Whether an event may be the first of a generation that took a stream over."""
-    return kind == "restarted" or (kind == "end" and data == "lost")
 
 
 def _two_looks(facts: Facts, before: Look, now: Look) -> list[str]:

@@ -34,11 +34,13 @@ def check_producers(facts: Facts) -> list[str]:
             event_id = value[1] if operation == "end" else value
             problem = _acknowledged(facts, process, begun[process], at, event_id, sent[process])
             wrong += [f"{process} {operation} at {at}: {what}" for what in problem]
-            if operation == "end" and facts.known.get(event_id, ("end", value[0])) != ("end", value[0]):
+            if operation == "end" and value[0] == "active":
+                wrong += [] if "active" in wishes[process] else [f"{process} at {at}: it has handed over unasked"]
+            elif operation == "end" and facts.known.get(event_id, ("end", value[0])) != ("end", value[0]):
                 wrong.append(f"{process} at {at}: its end {value} is {facts.known[event_id]}")
         elif phase == "fail" and (reason := _without_reason(facts, process, value, claimed, begun[process], at)):
             wrong.append(f"{process} {operation} at {at}: {reason}")
-    return wrong + _check_ends(facts, sent, wishes, claimed)
+    return wrong + _check_ends(facts, sent, wishes, claimed) + _check_orphans(facts)
 
 
 def _acknowledged(facts: Facts, process: str, begin: int, at: int, event_id: ID | None, sent: list[str]) -> list[str]:
@@ -115,6 +117,21 @@ def _taken(facts: Facts, process: str, begin: int, until: int) -> bool:
         or (other == "log" and value and value[-1][1] == "end")
         for other, phase, operation, value in facts.history[since:until]
     ) or facts.upheaval(since, until, of=frozenset({"roll back"}))
+
+
+def _check_orphans(facts: Facts) -> list[str]:
+    """A stream that is said to be ended has an end, unless it is gone."""
+    wrong = []
+    for at, (process, phase, operation, value) in enumerate(facts.history):
+        if (process, phase, operation, value) != ("admin", "ok", "end orphan", True):
+            continue
+        look = facts.look_after(at)
+        if look is None or look.events is None or facts.upheaval(at, look.end):
+            continue
+        again = any(entry[1:3] == ("ok", "claim") or entry[2] == "reserve" for entry in facts.history[at : look.end])
+        if not again and (not look.events or look.events[-1][1] != "end"):
+            wrong.append(f"the stream was called ended at {at}, and is not")
+    return wrong
 
 
 def _check_ends(

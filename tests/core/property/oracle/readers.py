@@ -120,7 +120,7 @@ class _Judge:
         if event_id[0] < last[0]:
             self._wrong.append(f"{event_id} at {at} is of an older claim than {last}")
         new_claim = event_id[0] != last[0]
-        if new_claim and last != (0, 0) and not told and not self._announced(event):
+        if new_claim and last != (0, 0) and not told and not self._facts.announced(event[1], event[2]):
             self._wrong.append(f"the claim of {event_id} at {at} was not told: {event[1]}")
         if told:
             self._run.skip()
@@ -130,9 +130,6 @@ class _Judge:
             self._wrong.append(f"{event_id} at {at} was never in the log")
         self._cursor, self._skipped = event_id, 0
         self._ended = event[1] == "end"
-
-    def _announced(self, event: Event) -> bool:
-        return event[1] == "restarted" or (event[1], event[2]) == ("end", "lost")
 
     def _check_gone(self, at: int, last: ID, event_id: ID) -> None:
         """What a gap says to be missing must be missing from then on: only a roll-back brings back what was removed."""
