@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from uuid import uuid4
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
@@ -12,6 +13,8 @@ from opentelemetry.trace import StatusCode
 from app.scripted import ScriptedAgent
 from app.serving import DEADLINE, chat_on, served
 from resumable_stream.app import Settings, create_app
+from resumable_stream.runs import Run
+from resumable_stream.telemetry import _instruments as all_
 from support import wait_until
 from telemetry.collected import Collected
 from telemetry.talking import USAGE, Instrumented, TalkingAgent
@@ -76,6 +79,31 @@ async def test_without_a_span_of_a_request_a_run_is_the_root_of_a_trace(
     assert first.context is not None
     assert second.context is not None
     assert first.context.trace_id != second.context.trace_id
+
+
+def begun(attempt: int) -> Run:
+    """A run that a process has begun to answer."""
+    run_id, thread_id = uuid4(), uuid4()
+    return Run(run_id, 1, thread_id, "ann", "s", message="", message_id="m", attempt=attempt)
+
+
+def test_whatever_span_is_current_where_a_run_is_begun_is_not_its_parent(collected: Collected) -> None:
+    """A janitor's, or that of a worker which takes one run after another."""
+    with collected.tracers.get_tracer("test").start_as_current_span("somebody else's"):
+        collected.telemetry.runs().begin(begun(1)).end("completed", None)
+    (span,) = collected.spans("invoke_agent")
+    assert parent(span) is None
+
+
+def test_an_attempt_that_was_passed_on_or_taken_is_no_end_of_its_run(collected: Collected) -> None:
+    runs = collected.telemetry.runs()
+    runs.begin(begun(1)).end("handed_over", None)
+    runs.begin(begun(2)).end("taken_over", None)
+    assert collected.points(all_.RUN_DURATION) == {}
+    assert collected.value(all_.HANDOVERS) == 1
+    assert collected.value(all_.RUN_ATTEMPTS, "first") == collected.value(all_.RUN_ATTEMPTS, "again") == 1
+    statuses = [(span.attributes or {})["resumable_stream.status"] for span in collected.spans()]
+    assert statuses == ["handed_over", "taken_over"]
 
 
 @pytest.mark.parametrize(("words", "code"), [("one fail", "scripted"), ("one break", "error"), ("one hold", None)])
