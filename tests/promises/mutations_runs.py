@@ -81,6 +81,20 @@ RUNS_MUTATIONS: Final = (
         " AND (%(attempt)s >= 0 OR EXISTS",
     ),
     Mutation(
+        f"{ATTEMPTS}test_an_attempt_may_save_nothing_once_its_run_holds_the_thread_no_more",
+        "the look who holds the thread",
+        "runs/_run_store.py",
+        "JOIN resumable_stream_threads AS thread ON thread.active_run_id = run.id",
+        "JOIN resumable_stream_threads AS thread ON thread.id = run.thread_id",
+    ),
+    Mutation(
+        f"{ATTEMPTS}test_an_agent_that_leaves_off_without_being_asked_to_is_begun_only_so_often",
+        "the wish to drain",
+        "runs/_executor.py",
+        "if not attempt.passed_on and (self._draining.is_set() or not attempt.asked):",
+        "if not attempt.passed_on:",
+    ),
+    Mutation(
         f"{ATTEMPTS}test_a_message_whose_acceptance_was_in_doubt_is_not_taken_back_once_it_is_being_answered",
         "the look whether it has begun",
         "runs/_run_store.py",

@@ -201,6 +201,7 @@ async def test_a_run_is_handed_over_though_that_cannot_be_counted(database_url: 
     agent.stream = stream  # type: ignore[method-assign]
     async with open_room(database_url, redis, agent=agent, max_attempts=3) as room:
         room.runs.hand_over = away  # type: ignore[method-assign]
+        room.executor._draining.set()
         run = await room.manager.start(NewMessage(owner="ann", text="question"))
         assert await room.executor.wait_idle(seconds=10)
         assert (await room.consumer.status(run.stream_id)).orphaned
@@ -348,3 +349,45 @@ async def test_an_older_attempt_may_not_touch_the_thread(database_url: str, redi
         await room.runs.end_repair(older)
         assert not await room.runs.begin_repair(newer, seconds=60), "the right is still taken"
         assert await room.runs.release(newer)
+
+
+async def test_an_attempt_may_save_nothing_once_its_run_holds_the_thread_no_more(
+    database_url: str, redis: Redis
+) -> None:
+    """Somebody else has ended it, as after a stop while its process could not reach Redis; another run may be next.
+
+    Fails without the look who holds the thread (`runs/_run_store.py`).
+    """
+    async with open_room(database_url, redis) as room:
+        freed, deleted = await room.dead_run("one "), await room.dead_run("two ")
+        attempts = [await room.runs.begin(run.id) for run in (freed, deleted)]
+        assert [await room.runs.is_newest(attempt) for attempt in attempts if attempt] == [True, True]
+        await room.runs.release(freed)
+        await room.threads.mark_deleted("ann", deleted.thread_id)
+        assert [await room.runs.is_newest(attempt) for attempt in attempts if attempt] == [False, False]
+
+
+async def test_an_agent_that_leaves_off_without_being_asked_to_is_begun_only_so_often(
+    database_url: str, redis: Redis
+) -> None:
+    """Fails without the wish to drain (`runs/_executor.py`)."""
+    agent = Resumable()
+
+    async def stream(turn: Turn) -> AsyncGenerator[StreamEvent, None]:
+        agent.turns.append(turn)
+        yield StreamEvent("text", "one ")
+        raise StreamHandOver
+
+    agent.stream = stream  # type: ignore[method-assign]
+    async with open_room(database_url, redis, agent=agent, max_attempts=2) as room:
+        run = await room.manager.start(NewMessage(owner="ann", text="question"))
+
+        async def ended() -> bool:
+            await room.executor.wait_idle(seconds=10)
+            await room.janitor.look()
+            return len(agent.turns) > 3 or (await room.consumer.status(run.stream_id)).status.ended
+
+        await wait_until(ended, what="the run is given up")
+        assert (await room.consumer.status(run.stream_id)).status is Status.LOST
+        assert len(agent.turns) == 2
+        assert agent.kept == {str(run.id): "one "}

@@ -337,9 +337,12 @@ class Executor:
             await self._settler.keep(attempt.run, attempt.said.text)
 
     async def _pass_on(self, attempt: _Attempt) -> None:
-        """Note that the attempt is no crash, before its stream is let go: from then on others judge it by that."""
+        """Note that the attempt is no crash, before its stream is let go: from then on others judge it by that.
+
+        An agent that leaves off without being asked to is not to do that for ever.
+        """
         attempt.unkept = True
-        if not attempt.passed_on:
+        if not attempt.passed_on and (self._draining.is_set() or not attempt.asked):
             try:
                 await self._runs.hand_over(attempt.run)
                 attempt.passed_on = True

@@ -240,10 +240,17 @@ class RunStore:
         )
 
     async def is_newest(self, run: Run) -> bool:
-        """Whether the run's attempt is the newest. While Postgres cannot tell, it cannot be written to either."""
+        """Whether the run's attempt is the newest, and the run still holds its thread.
+
+        While Postgres cannot tell, it cannot be written to either.
+        """
         try:
             row = await self._database.fetch_one(
-                "SELECT 1 FROM resumable_stream_runs WHERE id = %(id)s AND attempts = %(attempt)s", _who(run)
+                "SELECT 1 FROM resumable_stream_runs AS run"
+                " JOIN resumable_stream_threads AS thread ON thread.active_run_id = run.id"
+                " WHERE run.id = %(id)s AND run.attempts = %(attempt)s"
+                " AND thread.id = %(thread)s AND thread.deleted_time IS NULL",
+                _who(run),
             )
         except Unavailable:
             return True
