@@ -102,6 +102,25 @@ async def test_a_worker_takes_no_more_runs_than_it_may_perform_at_once(server: s
         tasks.cancel_scope.cancel()
 
 
+async def test_many_runs_at_once_are_all_begun_at_once(server: str, caplog: pytest.LogCaptureFixture) -> None:
+    """More than redis-py opens connections by itself: it would raise, and the queue would begin anew."""
+    work = Work()
+    async with anyio.create_task_group() as tasks:
+        web = RunQueue(server)
+        tasks.start_soon(web.keep_open)
+        await wait_until(lambda: web.is_open)
+        runs = [run_of(uuid4()) for _ in range(300)]
+        async with anyio.create_task_group() as posts:
+            for run in runs:
+                posts.start_soon(web.put, run)
+        tasks.start_soon(RunQueue(server, perform=work.perform, concurrency=300).keep_open)
+        await wait_until(lambda: len(work.begun) >= len(runs), what="all runs have begun")
+        work.release.set()
+        tasks.cancel_scope.cancel()
+    assert sorted(work.begun) == sorted(run.id for run in runs)
+    assert [record.getMessage() for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
+
+
 async def test_a_run_that_could_not_be_begun_is_taken_again_when_it_is_put_in_again(server: str) -> None:
     """Postgres may be away just then; the janitor finds the run."""
     calls: list[UUID] = []

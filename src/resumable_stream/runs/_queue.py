@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import anyio
@@ -35,6 +36,10 @@ T = TypeVar("T")
 
 NAME: Final = "resumable-stream"
 """What docket's keys begin with."""
+_MORE_CONNECTIONS: Final = 100
+"""What docket may open beside one for each run: it uses one for each command that is under way."""
+_PUTS: Final = 50
+"""How many runs are put in at once."""
 _RETRY_SECONDS: Final = 1.0
 _CLOSE_SECONDS: Final = 3.0
 _REDELIVERY_SECONDS: Final = 5.0
@@ -63,7 +68,8 @@ class RunQueue:
                 "RUN_EXECUTOR=worker needs docket: pip install 'resumable-stream-redis[worker]'", name=error.name
             ) from error
         self._docket_package = docket
-        self._url = url
+        self._url = _with_connections(url, concurrency + _MORE_CONNECTIONS)
+        self._puts = anyio.CapacityLimiter(_PUTS)
         self._perform = perform
         self._concurrency = concurrency
         self._docket: Docket | None = None
@@ -82,14 +88,15 @@ class RunQueue:
         Raises:
             Unavailable: the queue cannot be reached.
         """
-        if self._docket is None:
-            raise Unavailable("redis")
-        with asking_redis():
-            try:
-                # After an attempt that died docket believes for a while that it is at work: so the number.
-                await self._docket.add("answer_run", key=f"{run.id}-{run.attempts}")(run_id=str(run.id))
-            except (OSError, self._redis_error) as error:
-                raise Unavailable("redis") from error
+        async with self._puts:
+            if self._docket is None:
+                raise Unavailable("redis")
+            with asking_redis():
+                try:
+                    # After an attempt that died docket believes for a while that it is at work: so the number.
+                    await self._docket.add("answer_run", key=f"{run.id}-{run.attempts}")(run_id=str(run.id))
+                except (OSError, self._redis_error) as error:
+                    raise Unavailable("redis") from error
         return True
 
     @property
@@ -175,3 +182,11 @@ async def _closed_in_peace(manager: AbstractAsyncContextManager[T]) -> AsyncIter
     finally:
         with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
             await manager.__aexit__(None, None, None)
+
+
+def _with_connections(url: str, count: int) -> str:
+    """The address with a limit of connections, unless it has one: redis-py raises at its limit, which is 100."""
+    parts = urlsplit(url)
+    if "max_connections" in parts.query:
+        return url
+    return parts._replace(query="&".join(filter(None, [parts.query, f"max_connections={count}"]))).geturl()
