@@ -227,13 +227,19 @@ async def test_an_answer_that_cannot_be_used_fails_its_run_and_the_next_one_coun
 
 
 @pytest.mark.parametrize("inside", [False, True], ids=["graph", "subgraph"])
-async def test_an_answer_that_was_stopped_is_forgotten_and_the_one_before_it_is_not(pool: Pool, inside: bool) -> None:
-    reached, gate = asyncio.Event(), asyncio.Event()
+@pytest.mark.parametrize("how", ["stopped", "failed"])
+async def test_an_answer_that_came_to_nothing_is_forgotten_and_the_one_before_it_is_not(
+    pool: Pool, inside: bool, how: str
+) -> None:
+    reached = asyncio.Event()
 
     async def ask(state: MessagesState) -> dict[str, Any]:
         answers = f"{interrupt('one?')} {interrupt('two?')}"
-        reached.set()
-        await gate.wait()
+        if "stopped" in answers:
+            reached.set()
+            await asyncio.Event().wait()
+        if "failed" in answers:
+            raise ValueError
         return {"messages": [AIMessage(answers)]}
 
     builder = StateGraph(MessagesState).add_node("ask", ask).add_edge(START, "ask")
@@ -241,10 +247,12 @@ async def test_an_answer_that_was_stopped_is_forgotten_and_the_one_before_it_is_
     agent, turn = LangGraphAgent((outer if inside else builder).compile(), pool), new_turn()
     await answer(agent, turn)
     await answer(agent, await waiting_for(agent, turn, same="1"))
-    stopped = await waiting_for(agent, turn, same="stopped")
-    await stop_when(reached.is_set, agent.stream(stopped), [])
-    await agent.keep_partial(stopped, "")
-    gate.set()
+    vain = await waiting_for(agent, turn, same=how)
+    if how == "stopped":
+        await stop_when(reached.is_set, agent.stream(vain), [])
+    else:
+        await fail(agent, vain)
+    await agent.keep_partial(vain, "")
 
     await answer(agent, await waiting_for(agent, turn, same="2"))
 

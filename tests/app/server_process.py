@@ -1,4 +1,7 @@
-"""A server as people deploy it, ``uvicorn app.server_process:app --factory``: a real graph, a scripted model."""
+"""A server as people deploy it, ``uvicorn app.server_process:app --factory``: a real graph, a scripted model.
+
+With ``APPROVAL`` set, a person has to allow each search.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
+from langchain.agents.middleware import HumanInTheLoopMiddleware
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.tools import tool
@@ -60,5 +64,6 @@ async def search(query: str) -> str:
 
 def app() -> ChatApp:
     pace = float(os.environ["TOKENS_PER_SECOND"])
-    graph = build_graph(PacedModel(tokens_per_second=pace), [search])
+    approval = [HumanInTheLoopMiddleware({"search": True})] if os.environ.get("APPROVAL") else []
+    graph = build_graph(PacedModel(tokens_per_second=pace), [search], middleware=approval)
     return create_app(load_settings(_env_file=None), agent=graph)

@@ -147,6 +147,36 @@ async def test_a_run_is_drained_between_two_steps_and_nothing_is_done_twice(
         assert question["content"] == asked
 
 
+async def test_a_persons_answer_survives_the_process_that_took_it(
+    stack: AsyncExitStack, valkey_url: str, database_url: str, tmp_path: Path
+) -> None:
+    calls = tmp_path / "calls"
+    first, second = await servers(stack, valkey_url, database_url, calls=calls, approval="1")
+    asked = "search for cats"
+    async with chat_on(first.url) as here, chat_on(second.url) as there:
+        thread_id = (await here.send(asked))["thread_id"]
+        assert words(await there.read(thread_id)) == ["message_ended", "interrupted", "end"]
+        ((question,), approve) = (
+            (await there.history(thread_id))[-1]["interrupts"],
+            {"decisions": [{"type": "approve"}]},
+        )
+        body = {"thread_id": thread_id, "answers": {question["id"]: approve}}
+        run = (await here.http.post("/v1/chat/resume", json=body)).json()
+        seen = []
+        async for event in here.events(thread_id, run_id=run["run_id"]):
+            seen.append(event)
+            if len(seen) == 5:
+                break
+        await first.kill()
+        rest = await there.read(thread_id, cursor=seen[-1].id)
+        assert words(rest) == ["message_restarted", "message_ended", "end"]
+        assert calls.read_text().count("\n") == 1
+        _, asking, answer = await there.history(thread_id)
+        assert [use["status"] for use in asking["tool_calls"]] == ["success"]
+        assert held(seen + rest) == answer["content"]
+        assert asking["content"] + answer["content"] == "".join(script(asked, found="[]"))
+
+
 async def test_a_run_whose_processes_die_again_and_again_is_lost_in_the_end(
     stack: AsyncExitStack, valkey_url: str, database_url: str
 ) -> None:

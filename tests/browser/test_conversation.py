@@ -133,8 +133,9 @@ async def test_a_tools_work_is_shown_folded(chat: ChatPage) -> None:
     await expect(tool.get_by_label("Result")).not_to_be_visible()
     await tool.locator("summary").click()
     await expect(tool.get_by_label("Arguments")).to_have_text('{ "query": "cursor" }')
-    result = await tool.get_by_label("Result").inner_text()
-    assert json.loads(result)[0]["title"]
+    await expect(tool.get_by_label("Result")).to_be_visible()
+    result = await tool.get_by_label("Result").text_content()
+    assert json.loads(result or "")[0]["title"], f"the server found {result!r}"
     live = await chat.answer.locator(".parts").inner_text()
     await chat.reload()
     await chat.finished(answers=1)
