@@ -180,6 +180,34 @@ async def test_whichever_checkpoint_was_the_last_to_be_saved_the_run_goes_on_fro
     assert asked == {0, 1, 2}
 
 
+async def test_a_run_that_is_stopped_in_its_second_attempt_keeps_what_readers_have(
+    wire: ProviderWire, pool: Pool
+) -> None:
+    agent, turn, reader = agent_for(wire, pool), new_turn(), Reader()
+    wire.script(
+        Reply(text=["Let me see. "], calls=[LOOK]),
+        Reply(text=["A cat ", "is"], gate=Gate()),
+        Reply(text=["An ", "animal."], gate=Gate()),
+        Reply(text=["Fine."]),
+    )
+    for part in ("Let me see. A cat ", "Let me see. An "):
+        events: list[StreamEvent] = []
+
+        def reached(part: str = part, events: list[StreamEvent] = events) -> bool:
+            return text([*reader.events, *events]) == part
+
+        await stop_when(reached, agent.stream(turn), events)
+        said = text([*reader.events, *events])
+        turn = reader.broke_off(events, turn)
+    assert said == "Let me see. An "
+
+    await agent.keep_partial(turn, said)
+
+    history = await agent.history(turn.thread_id)
+    assert [(message.content, message.stopped) for message in history[1:]] == [("Let me see. ", False), ("An ", True)]
+    assert text(await answer(agent, new_turn("go on", turn.thread_id))) == "Fine."
+
+
 async def test_a_message_is_told_as_complete_only_once_it_is_saved(wire: ProviderWire, pool: Pool) -> None:
     agent, turn = agent_for(wire, pool), new_turn()
     gate = Gate()

@@ -175,3 +175,13 @@ async def test_a_reload_while_an_approved_run_is_active_shows_one_answer(chat: C
     await chat.finished(answers=1)
     await expect(chat.answer).to_contain_text("Ordered: gate-asked tea.")
     assert json.dumps(await chat.history()).count("Ordered: gate-asked tea.") == 1
+
+
+async def test_a_question_fits_a_phone_whatever_it_is_about(chat: ChatPage) -> None:
+    await chat.page.set_viewport_size({"width": 390, "height": 780})
+    await chat.send(f"order {'x' * 300}")
+    card = chat.page.get_by_role("group", name="Allow order?")
+    await card.get_by_role("button", name="Edit").click()
+    await expect(card.get_by_label("Arguments as JSON")).to_be_visible()
+    for place in (card, chat.page.locator("html")):
+        assert await place.evaluate("(element) => element.scrollWidth <= element.clientWidth + 1")
