@@ -51,6 +51,18 @@ async def test_a_long_queue_is_no_outage(database_url: str) -> None:
             assert [type(result) for result in results] == [Unavailable] * 5
 
 
+async def test_work_that_nobody_waits_for_has_more_patience(database_url: str) -> None:
+    """With the same connections: agents' memory takes them too, and does not queue."""
+    async with Database(database_url, pool_size=1, timeout=0.5) as database:
+        await wait_until(lambda: database.is_set_up)
+        patient = database.patient(10)
+        async with database.pool.connection():
+            waiting = asyncio.create_task(patient.fetch_one("SELECT 1 AS one", {}))
+            with pytest.raises(Unavailable):
+                await database.fetch_one("SELECT 1 AS one", {})
+        assert await waiting == {"one": 1}
+
+
 @pytest.fixture
 def runs(database: Database) -> RunStore:
     return RunStore(database)

@@ -34,7 +34,7 @@ _LOCK: Final = 0x636865636B707473
 """Any number that no other program uses for its advisory locks."""
 _LOOK_EVERY: Final = 0.05
 _SETTLE: Final = 2.0
-_DURABLE: Final = 10.0
+_DURABLE: Final = 30.0
 
 
 def open_pool(

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 _CLOSE_SECONDS: Final = 12.0
 """What an active run gets to end beyond its lease when its thread is deleted: the core lets a source close for 10 s."""
 _JANITOR_SECONDS: Final = 1.0
+_PATIENCE_SECONDS: Final = 10.0
+"""For a piece of work in Postgres that no request waits for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,15 @@ class Services:
 
 
 @dataclass(frozen=True, slots=True)
+class _Behind:
+    """What is used behind the requests: by runs, and by the janitor. It has more patience with Postgres."""
+
+    runs: RunStore
+    threads: ThreadStore
+    settler: Settler
+
+
+@dataclass(frozen=True, slots=True)
 class _Rooms:
     """What web processes and workers have in common."""
 
@@ -73,6 +84,7 @@ class _Rooms:
     runs: RunStore
     threads: ThreadStore
     settler: Settler
+    behind: _Behind
     service: ThreadService
     executor: Executor
     observer: RunObserver
@@ -187,10 +199,10 @@ def _queue(settings: Settings) -> RunQueue | None:
 def _janitor(settings: Settings, rooms: _Rooms, adopt: Callable[[Run], Awaitable[bool]]) -> Janitor:
     return Janitor(
         database=rooms.database,
-        runs=rooms.runs,
-        threads=rooms.threads,
+        runs=rooms.behind.runs,
+        threads=rooms.behind.threads,
         service=rooms.service,
-        settler=rooms.settler,
+        settler=rooms.behind.settler,
         interval=min(settings.stream_lease_seconds / 3, _JANITOR_SECONDS),
         adopt=adopt,
     )
@@ -240,9 +252,16 @@ async def _open_rooms(
             refused={} if refused is None else refused,
         )
         runs, threads = RunStore(database, max_active=max_active), ThreadStore(database)
-        settler = Settler(
-            agent=agent, runs=runs, producer=producer, consumer=consumer, max_attempts=attempts, lease=lease
-        )
+
+        def settling(runs: RunStore) -> Settler:
+            return Settler(
+                agent=agent, runs=runs, producer=producer, consumer=consumer, max_attempts=attempts, lease=lease
+            )
+
+        settler = settling(runs)
+        patient = database.patient(_PATIENCE_SECONDS)
+        unhurried = RunStore(patient)
+        behind = _Behind(unhurried, ThreadStore(patient), settling(unhurried))
         service = ThreadService(
             agent=agent,
             producer=producer,
@@ -257,9 +276,9 @@ async def _open_rooms(
                 agent=agent,
                 producer=producer,
                 consumer=consumer,
-                runs=runs,
-                threads=threads,
-                settler=settler,
+                runs=behind.runs,
+                threads=behind.threads,
+                settler=behind.settler,
                 max_attempts=attempts,
                 closing=closing,
                 observer=observer,
@@ -272,6 +291,7 @@ async def _open_rooms(
             runs=runs,
             threads=threads,
             settler=settler,
+            behind=behind,
             service=service,
             executor=executor,
             observer=observer,
