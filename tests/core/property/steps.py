@@ -80,11 +80,14 @@ class Reserve(Step):
 
 @dataclass(frozen=True)
 class EndOrphan(Step):
-    """A stream is ended if it has no producer."""
+    """A stream is ended if it has no producer; first one may begin."""
 
     status: Status
+    begin: bool
 
     async def take(self, world: World) -> None:
+        if self.begin:
+            await world.produce(1, kind="text", flush=True)
         await world.end_orphan(self.status)
 
 
@@ -323,7 +326,7 @@ _stop = st.just(Stop())
 _rival = st.just(Rival())
 _hand_over = st.builds(HandOver, count=st.sampled_from([0, 0, 1, 3]))
 _reserve = st.builds(Reserve, delete=st.booleans())
-_end_orphan = st.builds(EndOrphan, status=st.sampled_from([Status.CANCELLED, Status.LOST]))
+_end_orphan = st.builds(EndOrphan, status=st.sampled_from([Status.CANCELLED, Status.LOST]), begin=st.booleans())
 _replace = st.builds(Replace, zombie=st.booleans(), slow=st.none() | _which)
 _restart = st.just(Restart())
 _trim = st.builds(Trim, keep=st.integers(0, 8))
@@ -351,7 +354,7 @@ _SPECIAL: Final[dict[Theme, list[st.SearchStrategy[Step]]]] = {
     "network": [_disturb] * 6 + [_lose_notifications] * 3 + [_ask] * 2,
     "crashes": [_replace] * 3 + [_disturb] * 2 + [_lose_notifications, _end, _rival],
     "endings": [_end] * 2 + [_stop, _delete, _make_again, _disturb, _disturb, _lose_notifications, _rival],
-    "takeovers": [_hand_over] * 5 + [_reserve] * 2 + [_end_orphan] * 2 + [_stop, _rival, _replace, _disturb, _disturb],
+    "takeovers": [_hand_over] * 5 + [_reserve] * 2 + [_end_orphan] * 3 + [_stop, _rival, _disturb, _disturb],
     "removals": [_trim] * 3 + [_remove] * 3 + [_disturb, _lose_notifications],
     "losses": [_lose] * 3 + [_make_again] * 2 + [_delete, _disturb, _replace],
     "failovers": [_fail_over] * 3 + [_snapshots] * 2 + [_replace, _disturb],
@@ -364,5 +367,5 @@ _SPECIAL: Final[dict[Theme, list[st.SearchStrategy[Step]]]] = {
 THEMES: Final[dict[Theme, st.SearchStrategy[Step]]] = {
     theme: st.one_of(_usual + special) for theme, special in _SPECIAL.items()
 }
-NOTIFIED: Final[frozenset[Theme]] = frozenset({"network", "endings", "removals", "restarts"})
+NOTIFIED: Final[frozenset[Theme]] = frozenset({"network", "endings", "takeovers", "removals", "restarts"})
 """Themes in which readers are told of everything that happens, so that they need not look by themselves."""

@@ -300,6 +300,10 @@ BAD: dict[str, tuple[str, Story]] = {
         "called ended",
         [*claim(), *send(0), *HANDED_OVER, *end_orphan("lost"), *look(text(1))],
     ),
+    "an end without a producer, though there is one": (
+        "though p1 holds it",
+        [*claim(1, "long lease"), *send(0), *end_orphan("lost"), *look(text(1), end(2, "lost", 200))],
+    ),
     "an error that no producer must get": ("must not get", [*WRITTEN, ("p1", "fail", "end", "KeyError")]),
 }
 

@@ -120,11 +120,16 @@ def _taken(facts: Facts, process: str, begin: int, until: int) -> bool:
 
 
 def _check_orphans(facts: Facts) -> list[str]:
-    """A stream that is said to be ended has an end, unless it is gone."""
+    """A stream that is said to be ended has an end, unless it is gone, and had no living producer."""
     wrong = []
+    claimed: dict[str, int] = {}
     for at, (process, phase, operation, value) in enumerate(facts.history):
+        if (phase, operation) == ("ok", "claim"):
+            claimed[process] = at
         if (process, phase, operation, value) != ("admin", "ok", "end orphan", True):
             continue
+        if (holder := _holder(facts, claimed, process, at)) is not None:
+            wrong.append(f"the stream was ended at {at}, though {holder} holds it")
         look = facts.look_after(at)
         if look is None or look.events is None or facts.upheaval(at, look.end):
             continue
