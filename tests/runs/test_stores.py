@@ -31,6 +31,18 @@ async def database(database_url: str) -> AsyncIterator[Database]:
         yield opened
 
 
+async def test_a_database_that_is_cancelled_leaves_no_connection(database_url: str) -> None:
+    """As a task group does with an app when another of its tasks fails. (The fixture looks at the server.)"""
+    opened: Database | None = None
+    with anyio.CancelScope() as scope:
+        async with Database(database_url, timeout=10.0) as opened:
+            await opened.check()
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert opened is not None
+    assert opened.pool.closed
+
+
 async def test_a_long_queue_is_no_outage(database_url: str) -> None:
     """Each has its time once it is its turn. When Postgres falls silent, nobody waits for long."""
     async with Database(database_url, pool_size=1, timeout=0.5) as database:

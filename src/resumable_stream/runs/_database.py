@@ -33,6 +33,7 @@ DatabaseState = Literal["ok", "unavailable", "read_only", "not_set_up"]
 _RETRY_SECONDS: Final = 0.5
 _QUEUE_SECONDS: Final = 10.0
 """How long a piece of work waits for its turn while Postgres answers others."""
+_CLOSE_SECONDS: Final = 2.0
 _POOL_SECONDS: Final = 10.0
 _PASSING: Final = ("08", "25006", "53", "57")
 """SQL states that pass by themselves: lost connections, a standby, no resources left, a server that restarts."""
@@ -91,7 +92,7 @@ class Database:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             await self.pool.open(wait=False)
-            stack.push_async_callback(self.pool.close, 2.0)
+            stack.push_async_callback(self._close_pool)
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
             tasks.start_soon(self._set_up)
@@ -115,6 +116,10 @@ class Database:
         made = copy(self)
         made._timeout = seconds  # noqa: SLF001 - its own
         return made
+
+    async def _close_pool(self) -> None:
+        with anyio.CancelScope(shield=True):  # else a cancelled app would leave its connections to the server
+            await self.pool.close(_CLOSE_SECONDS)
 
     @property
     def is_set_up(self) -> bool:
