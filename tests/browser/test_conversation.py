@@ -131,7 +131,7 @@ async def test_a_tools_work_is_shown_folded(chat: ChatPage) -> None:
     await expect(tool.locator("summary")).to_contain_text("search")
     await expect(tool.locator("summary")).to_contain_text("Done")
     await expect(tool.get_by_label("Result")).not_to_be_visible()
-    await tool.locator("summary").click()
+    await tool.locator("summary").press("Enter")
     await expect(tool.get_by_label("Arguments")).to_have_text('{ "query": "cursor" }')
     await expect(tool.get_by_label("Result")).to_be_visible()
     result = await tool.get_by_label("Result").text_content()
@@ -139,7 +139,7 @@ async def test_a_tools_work_is_shown_folded(chat: ChatPage) -> None:
     live = await chat.answer.locator(".parts").inner_text()
     await chat.reload()
     await chat.finished(answers=1)
-    await tool.locator("summary").click()
+    await tool.locator("summary").press("Enter")
     assert await chat.answer.locator(".parts").inner_text() == live
 
 

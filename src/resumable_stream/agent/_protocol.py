@@ -86,7 +86,8 @@ class HistoryMessage:
 
     Attributes:
         id: the id that the event ``message_end`` gave, or the turn's ``message_id``.
-        run_id: the run that the message belongs to, where it is known.
+        run_id: the run that answers the question, where it is known; also for what later runs, with a person's answers,
+            have added.
         stopped: the answer ends here because its run was stopped or died.
         reasoning: what the model thought before it answered, where the provider tells.
         interrupts: on the last message of a thread that waits for a person: what it asks, each with ``id`` and

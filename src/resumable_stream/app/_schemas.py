@@ -159,7 +159,7 @@ class Message(Body):
     type: Literal["human", "ai"]
     content: str
     id: str
-    run_id: str | None = Field(default=None, description="The run that it belongs to.")
+    run_id: str | None = Field(default=None, description="The run that answers the question.")
     stopped: Literal[True] | None = Field(
         default=None, description="There when the answer was broken off: stopped, failed or crashed."
     )
