@@ -13,6 +13,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.tools import tool
 from langgraph.constants import START
 from langgraph.graph import MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode
 from langgraph.types import interrupt
 
 from agent.provider_wire import Call, Gate, ProviderWire, Reply, provider_wire
@@ -123,6 +124,36 @@ async def test_while_the_answered_run_is_active_history_and_stream_are_the_whole
     assert (busy.status_code, code_of(busy)) == (409, "run_active")
     gate.open()
     assert await careful.answer(thread_id, run_id=run["run_id"]) == "A cat."
+
+
+async def test_while_an_answer_is_worked_on_its_question_is_not_shown(settings: Settings) -> None:
+    gate = asyncio.Event()
+
+    @tool
+    async def sign(paper: str) -> str:
+        """Have something signed."""
+        name = str(interrupt({"question": f"Sign the {paper}?"}))
+        await gate.wait()
+        return name
+
+    def want(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [AIMessage("", tool_calls=[{"name": "sign", "args": {"paper": "letter"}, "id": "a"}])]}
+
+    builder = StateGraph(MessagesState).add_node("want", want).add_node("tools", ToolNode([sign]))
+    app = create_app(settings, agent=builder.add_edge(START, "want").add_edge("want", "tools").compile())
+    async with served(app) as url, chat_on(url) as chat:
+        thread_id = (await chat.send("hello"))["thread_id"]
+        await chat.read(thread_id)
+        (question,) = await asked_in(chat, thread_id)
+        run = (await resume(chat, thread_id, {question["id"]: "Ann"})).json()
+
+        history = await chat.history(thread_id)
+
+        assert "interrupts" not in history[-1]
+        assert history[-1]["tool_calls"][0]["status"] == "running"
+        gate.set()
+        await chat.read(thread_id, run_id=run["run_id"])
+        assert (await chat.history(thread_id))[-1]["tool_calls"][0]["result"] == "Ann"
 
 
 async def test_stopping_an_answered_run_keeps_its_part_and_the_next_message_works(
