@@ -13,6 +13,7 @@ from starlette.requests import Request
 from app.scripted import ScriptedAgent
 from app.serving import DEADLINE, chat_on, code_of, new_thread, served, text_of
 from resumable_stream.app import Identity, Settings, create_app
+from resumable_stream.runs import _reading
 from support import wait_until
 
 
@@ -29,20 +30,27 @@ async def test_a_stream_ends_between_two_frames_when_its_caller_is_not_known_any
     settings: Settings, agent: ScriptedAgent
 ) -> None:
     """And the next request gets what ``identify`` says. What is said meanwhile waits for who may read it."""
-    expires = soon(hours=1)
-    app = create_app(settings, agent=agent, identify=owned_until(lambda: expires))
+    lifetime = 3600.0
+    given: list[datetime] = []
+
+    def expires() -> datetime:
+        given.append(soon(seconds=lifetime))
+        return given[-1]
+
+    app = create_app(settings, agent=agent, identify=owned_until(expires))
     async with served(app) as url, chat_on(url, user="ann") as chat, asyncio.timeout(DEADLINE):
         sent = await chat.send("one two hold three")
         await agent.held.wait()
-        expires = soon(seconds=0.5)
-        events = await chat.read(sent["thread_id"])
-        assert datetime.now(UTC) >= expires, "not before, as an age that is shortened at random would be"
+        lifetime = 1.0
+        events = await chat.read(sent["thread_id"], run_id=sent["run_id"])
+        assert datetime.now(UTC) >= given[-1], "not before, as an age that is shortened at random would be"
         assert text_of(events) == "one two "
         assert events[-1].event == "chunk"
+        lifetime = -1.0
         refused = await chat.stream_status(sent["thread_id"], last_event_id=events[-1].id)
         assert (refused.status_code, code_of(refused)) == (401, "unauthenticated")
         agent.release.set()
-        expires = soon(hours=1)
+        lifetime = 3600.0
         assert await chat.answer(sent["thread_id"], cursor=events[-1].id) == "three "
 
 
@@ -55,8 +63,9 @@ async def test_a_caller_whose_time_is_over_is_401_on_every_route(settings: Setti
 
 
 async def test_a_caller_whose_time_ends_while_a_run_is_waited_for_gets_nothing_of_it(
-    settings: Settings, agent: ScriptedAgent
+    settings: Settings, agent: ScriptedAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(_reading, "WAIT_SECONDS", DEADLINE)
     expires = soon(hours=1)
     app = create_app(settings, agent=agent, identify=owned_until(lambda: expires))
     async with served(app) as url, chat_on(url, user="ann") as chat, asyncio.timeout(DEADLINE):
@@ -65,9 +74,9 @@ async def test_a_caller_whose_time_ends_while_a_run_is_waited_for_gets_nothing_o
         waiting = asyncio.create_task(chat.stream_status(thread_id))
         await wait_until(lambda: datetime.now(UTC) > over)
         expires = soon(hours=1)
-        await chat.send("a secret", thread_id)
+        sent = await chat.send("a secret", thread_id)
         assert (await waiting).status_code == 401
-        await chat.read(thread_id)
+        await chat.read(thread_id, run_id=sent["run_id"])
 
 
 async def test_an_identity_that_cannot_be_is_an_error_of_the_server_that_tells_callers_nothing(
