@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from typing import Any, NamedTuple
@@ -78,17 +79,24 @@ class Viewer:
         return sum(event["type"] == kind for event in self.events)
 
     async def follow(self, port: int) -> None:
-        """Read until the server ends the connection, from the last event that came."""
+        """Read until the server ends the connection, from the last event that came.
+
+        A 503 is no end: a machine that does much else at once may have no time for hundreds of viewers.
+        """
         headers = {"Last-Event-ID": self.ids[-1]} if self.ids else {}
-        rest = b""
-        async with request(port, self._path, headers=headers) as response:
-            assert response.status == 200, await response.read_all()
-            began = time.monotonic()
-            while piece := await response.read_some():
-                *frames, rest = (rest + piece).split(b"\n\n")
-                for frame in frames:
-                    self._take(frame)
-        self.parts.append(Part(response.body, response.complete, time.monotonic() - began))
+        for attempts_left in reversed(range(5)):
+            async with request(port, self._path, headers=headers) as response:
+                if response.status == 503 and attempts_left:
+                    await asyncio.sleep(float(response.headers["retry-after"]))
+                    continue
+                assert response.status == 200, await response.read_all()
+                began, rest = time.monotonic(), b""
+                while piece := await response.read_some():
+                    *frames, rest = (rest + piece).split(b"\n\n")
+                    for frame in frames:
+                        self._take(frame)
+            self.parts.append(Part(response.body, response.complete, time.monotonic() - began))
+            return
 
     def _take(self, frame: bytes) -> None:
         """Hundreds of viewers share a machine with their servers: no more than it takes."""
