@@ -84,8 +84,8 @@ RUNS_MUTATIONS: Final = (
         f"{ATTEMPTS}test_an_attempt_may_save_nothing_once_its_run_holds_the_thread_no_more",
         "the look who holds the thread",
         "runs/_run_store.py",
-        "JOIN resumable_stream_threads AS thread ON thread.active_run_id = run.id",
-        "JOIN resumable_stream_threads AS thread ON thread.id = run.thread_id",
+        'thread.active_run_id = run.id"\n                " WHERE run.id = %(id)s AND run.attempts = %(attempt)s"',
+        'thread.id = run.thread_id"\n                " WHERE run.id = %(id)s AND run.attempts = %(attempt)s"',
     ),
     Mutation(
         f"{ATTEMPTS}test_an_agent_that_leaves_off_without_being_asked_to_is_begun_only_so_often",
@@ -155,6 +155,13 @@ RUNS_MUTATIONS: Final = (
         "the return of the right",
         "runs/_settling.py",
         "await self._runs.end_repair(run)  # for whoever comes next",
+        "pass",
+    ),
+    Mutation(
+        "../runs/test_settling.py::test_a_message_that_waited_is_answered_though_redis_has_lost_its_stream",
+        "the second reservation",
+        "runs/_settling.py",
+        "await self._reserve_again(run)",
         "pass",
     ),
     Mutation(

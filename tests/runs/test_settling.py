@@ -11,6 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from app.serving import sql
+from resumable_stream import Status
 from resumable_stream.agent import Turn
 from resumable_stream.runs import NewMessage, Run, RunActive, _answer
 from resumable_stream.runs._settling import Settled
@@ -50,6 +51,7 @@ async def test_what_a_dead_run_said_is_kept_once_by_many_who_come(room: Room) ->
 
 async def test_a_run_whose_stream_is_gone_is_repaired_without_text_when_its_process_must_know(room: Room) -> None:
     run = await room.dead_run("one ")
+    await room.runs.begin(run.id)
     await room.producer.delete(run.stream_id)
     assert await room.settler.settle(run) is Settled.IN_REPAIR, "its process may be alive, and write history"
     assert room.agent.kept == {}
@@ -57,6 +59,22 @@ async def test_a_run_whose_stream_is_gone_is_repaired_without_text_when_its_proc
         while await room.settler.settle(run) is not Settled.FREE:  # noqa: ASYNC110 - the time is Postgres's
             await asyncio.sleep(0.05)
     assert room.agent.kept == {str(run.id): ""}
+
+
+async def test_a_message_that_waited_is_answered_though_redis_has_lost_its_stream(room: Room) -> None:
+    """A server without persistence was restarted, say. Without anything said, nothing is lost.
+
+    Fails without the second reservation (`runs/_settling.py`).
+    """
+    run = await room.dead_run()
+    await room.producer.delete(run.stream_id)
+    assert await room.settler.settle(run) is Settled.ORPHANED
+    assert await room.settler.settle(run) is Settled.ORPHANED, "it waits, and is reserved once"
+    room.executor.launch(run)
+    assert await room.executor.wait_idle(seconds=10)
+    assert (await room.consumer.status(run.stream_id)).status is Status.COMPLETED
+    contents = [message.content for message in await room.agent.history(str(run.thread_id))]
+    assert contents == ["question", "question "]
 
 
 async def test_the_next_message_settles_and_is_answered(room: Room) -> None:

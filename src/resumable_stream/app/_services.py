@@ -255,7 +255,13 @@ async def _open_rooms(
 
         def settling(runs: RunStore) -> Settler:
             return Settler(
-                agent=agent, runs=runs, producer=producer, consumer=consumer, max_attempts=attempts, lease=lease
+                agent=agent,
+                runs=runs,
+                producer=producer,
+                consumer=consumer,
+                max_attempts=attempts,
+                lease=lease,
+                queue_seconds=settings.run_queue_seconds,
             )
 
         settler = settling(runs)

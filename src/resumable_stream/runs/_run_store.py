@@ -176,6 +176,17 @@ class RunStore:
         )
         return row is not None
 
+    async def waits(self, run: Run, *, seconds: float) -> bool:
+        """Whether the run holds its thread, was accepted within so many seconds, and no process has begun it."""
+        row = await self._database.fetch_one(
+            "SELECT 1 FROM resumable_stream_runs AS run"
+            " JOIN resumable_stream_threads AS thread ON thread.active_run_id = run.id"
+            " WHERE run.id = %(id)s AND run.attempts = 0 AND thread.deleted_time IS NULL"
+            " AND run.created_time > clock_timestamp() - make_interval(secs => %(seconds)s)",
+            {"id": run.id, "seconds": seconds},
+        )
+        return row is not None
+
     async def gone_for(self, run: Run) -> float:
         """Note that the run's stream is gone, and say for how many seconds that is known."""
         row = await self._database.fetch_one(

@@ -8,14 +8,14 @@ done once at a time, and never beside a new run.
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from enum import Enum, auto
 from typing import Final
 from uuid import UUID
 
 import anyio
 
-from resumable_stream import LogUnavailable, Status, StreamConsumer, StreamNotFound, StreamProducer
+from resumable_stream import LogUnavailable, Status, StreamConsumer, StreamExists, StreamNotFound, StreamProducer
 from resumable_stream.agent import Agent
 from resumable_stream.logs import get_logger
 
@@ -56,6 +56,7 @@ class Settler:
         consumer: tells how a run is.
         max_attempts: how often a run is begun.
         lease: seconds after which a producer whose stream has vanished has noticed it for certain.
+        queue_seconds: how long a run may wait for a process to begin it.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Settler:
         consumer: StreamConsumer,
         max_attempts: int,
         lease: float,
+        queue_seconds: float = 300.0,
     ) -> None:
         self._agent = agent
         self._runs = runs
@@ -74,6 +76,7 @@ class Settler:
         self._max_attempts = max_attempts
         self._consumer = consumer
         self._lease = lease
+        self._queue_seconds = queue_seconds
         self._unsaved: set[UUID] = set()
 
     async def keep(self, run: Run, text: str) -> None:
@@ -115,6 +118,9 @@ class Settler:
             info = await look(self._consumer, run)
         if info is not None and info.status is Status.ACTIVE:
             return Settled.ORPHANED if info.orphaned else Settled.ALIVE
+        if info is None and await self._runs.waits(run, seconds=self._queue_seconds):
+            await self._reserve_again(run)
+            return Settled.ORPHANED
         # A log that was lost has not ended. Its producer may be alive, and knows after a third of its lease.
         if (info is None or info.last_id is None) and await self._runs.gone_for(run) < self._lease:
             return Settled.IN_REPAIR
@@ -143,6 +149,11 @@ class Settler:
                 return False
         with asking_redis():
             return await self._producer.end(run.stream_id, Status.CANCELLED if stop else Status.LOST)
+
+    async def _reserve_again(self, run: Run) -> None:
+        """Make the stream of a run that no process has begun: Redis has lost it, and nothing has been said yet."""
+        with asking_redis(), suppress(StreamExists):
+            await self._producer.reserve(run.stream_id, seconds=self._queue_seconds)
 
     async def _repair(self, run: Run) -> None:
         """Keep what the run said, as far as the log still has it."""
