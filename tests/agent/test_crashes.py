@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 
 from agent.conftest import make_model
-from agent.helpers import WAIT, Stuck, answer, look_up, new_turn, text
+from agent.helpers import WAIT, Stuck, answer, look_up, new_turn, stop_when, text
 from agent.processes import attempt
 from agent.provider_wire import Call, Gate, ProviderWire, Reply
+from resumable_stream._events import StreamEvent
 from resumable_stream.agent import LangGraphAgent, build_graph
 from resumable_stream.agent._checkpoint import Pool
 from support import wait_until
@@ -100,3 +102,49 @@ async def test_whichever_checkpoint_was_the_last_to_be_saved_nothing_before_it_i
         assert [message.content for message in history] == [*left, "go on", "Fine."]
         assert all(use.status != "running" for message in history for use in message.tool_calls)
     assert seen == {1, 2, 3}
+
+
+async def test_keeping_a_partial_answer_that_was_broken_off_is_done_by_the_next_one(
+    wire: ProviderWire, pool: Pool
+) -> None:
+    """Whichever of its checkpoints was the last to be saved, as when Postgres is slow and the time for it over."""
+    agent = LangGraphAgent(build_graph(make_model(wire.url), [look_up]), pool)
+    before = after = number = 0
+    while before + number <= after:
+        wire.script(
+            Reply(text=["Let me see. "], calls=[Call("call_a", "look_up", {"word": "cat"})]),
+            Reply(text=["A cat ", "is an animal"], gate=Gate()),
+        )
+        turn, events = new_turn(), list[StreamEvent]()
+        await stop_when(partial(_has_said, "Let me see. A cat ", events), agent.stream(turn), events)
+        before = await _checkpoints(pool, turn.thread_id)
+        await agent.keep_partial(turn, text(events))
+        after = await _checkpoints(pool, turn.thread_id, keep=before + number)
+
+        await agent.keep_partial(turn, text(events))
+
+        history = await agent.history(turn.thread_id)
+        assert [(m.content, m.stopped) for m in history[1:]] == [("Let me see. ", False), ("A cat ", True)], number
+        number += 1
+    assert number > 2
+
+
+def _has_said(what: str, events: list[StreamEvent]) -> bool:
+    return text(events) == what
+
+
+async def _checkpoints(pool: Pool, thread_id: str, *, keep: int = 1000) -> int:
+    """How many checkpoints a thread has; then only the first ones are left."""
+    async with pool.connection() as connection:
+        values = {"thread": thread_id, "keep": keep}
+        cursor = await connection.execute(
+            "SELECT count(*) AS number FROM checkpoints WHERE thread_id = %(thread)s", values
+        )
+        row = await cursor.fetchone()
+        await connection.execute(
+            "DELETE FROM checkpoints WHERE thread_id = %(thread)s AND checkpoint_id NOT IN (SELECT checkpoint_id"
+            " FROM checkpoints WHERE thread_id = %(thread)s ORDER BY checkpoint_id LIMIT %(keep)s)",
+            values,
+        )
+    assert row is not None
+    return int(row["number"])

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Final, cast
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AnyMessage, HumanMessage, RemoveMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
@@ -29,7 +29,7 @@ from ._failures import describe, failure_of
 from ._history import RUN, history_of
 from ._protocol import HistoryMessage, Turn
 from ._pump import RunTasks, pumped
-from ._repair import change, mend, stopped
+from ._repair import change, mend, stopped, unsaved
 from ._start import OVER, Start, answered, continued, index_of, messages_of
 from ._title import title_for
 from ._translate import Translator, answering_nodes, question_of
@@ -198,7 +198,7 @@ class LangGraphAgent:
         if place is None:
             now = [*messages, _question(turn)] if turn.answers is None else messages
             place = len(now) - 1
-        elif not unfinished and mend(messages) == messages:
+        elif not unfinished and mend(messages) == messages and _is_answered(messages, place, text):
             return  # it was complete, or this has been done before
         if now:
             kept = stopped(now, place, whole_characters(text), f"stopped-{turn.run_id}")
@@ -278,6 +278,11 @@ class LangGraphAgent:
     def _config(self, thread_id: str) -> RunnableConfig:
         # Nothing else goes in here: all of it is saved with every checkpoint.
         return {"configurable": {"thread_id": thread_id}, "recursion_limit": self._max_steps}
+
+
+def _is_answered(messages: Sequence[AnyMessage], place: int, text: str) -> bool:
+    """Whether a thread without tasks has all of a turn; not where keeping it was broken off after the first step."""
+    return isinstance(messages[-1], AIMessage) or not unsaved(messages[place + 1 :], text).strip()
 
 
 def _question(turn: Turn) -> HumanMessage:
