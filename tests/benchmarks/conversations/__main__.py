@@ -26,9 +26,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make load", description=__doc__)
     parser.add_argument("--conversations", type=int, default=1000)
     parser.add_argument("--minutes", type=float, default=5.0)
-    parser.add_argument("--kills", type=int, help="processes that are ended (default: 4 a minute)")
-    parser.add_argument("--pace", type=float, default=10.0, help="tokens a second of one answer (%(default)s)")
-    parser.add_argument("--pause", type=float, default=60.0, help="mean seconds between turns (%(default)s)")
+    parser.add_argument("--kills", type=int, help="processes that are ended (default: 3 a minute)")
+    parser.add_argument("--pace", type=float, default=3.0, help="tokens a second of one answer (%(default)s)")
+    parser.add_argument("--pause", type=float, default=90.0, help="mean seconds between turns (%(default)s)")
     parser.add_argument("--clients", type=int, default=2, help="client processes (%(default)s)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--lease", type=float, default=10.0, help="STREAM_LEASE_SECONDS (%(default)s)")
@@ -40,10 +40,15 @@ def main() -> None:
         seconds=60 * options.minutes,
         pause=options.pause,
         pace=options.pace,
-        kills=round(4 * options.minutes) if options.kills is None else options.kills,
+        kills=round(3 * options.minutes) if options.kills is None else options.kills,
         seed=options.seed,
         clients=options.clients,
-        settings={"stream_lease_seconds": options.lease, "stream_ttl_seconds": options.retention},
+        settings={
+            "stream_lease_seconds": options.lease,
+            "stream_ttl_seconds": options.retention,
+            "database_pool_size": 40,
+            "run_max_attempts": 10,  # a long answer at this pace may see several processes die
+        },
     )
     raise_file_limit()  # the servers inherit it
     start = time.monotonic()

@@ -148,7 +148,7 @@ async def stack(folder: Path, **settings: object) -> AsyncIterator[Stack]:
     """
     with (
         EmbeddedValkey(settings={"maxclients": "10000"}) as valkey,
-        EmbeddedPostgres(durable=False, settings={"max_connections": "200"}) as postgres,
+        EmbeddedPostgres(durable=False, settings={"max_connections": "400"}) as postgres,
     ):
         given = {name.upper(): str(value) for name, value in settings.items()}
         made = Stack(valkey, postgres, folder, given)
