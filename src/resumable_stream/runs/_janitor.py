@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NoReturn, TypeVar
 
 import anyio
@@ -25,6 +26,8 @@ T = TypeVar("T")
 
 _NAME: Final = "janitor"
 _BATCH: Final = 5000
+_AT_ONCE: Final = 50
+"""Runs that are looked at together."""
 _ADOPTED: Final = 32
 """Runs that one look passes on. What is more is left to the next, which may be another process's: so they spread."""
 
@@ -76,14 +79,28 @@ class Janitor:
             Unavailable: Redis or Postgres cannot be reached; what is left is for the next look.
         """
         adopted = 0
-        for run in await self._runs.unsettled(limit=_BATCH):
-            with about_run(run):
-                found = await self._try(self._settler.settle(run, patience=0.0))
-                if found is Settled.ORPHANED and adopted < _ADOPTED:
-                    adopted += bool(await self._try(self._adopt(run)))
+        held = await self._runs.unsettled(limit=_BATCH)
+        for start in range(0, len(held), _AT_ONCE):
+            for run in await self._orphans(held[start : start + _AT_ONCE]):
+                with about_run(run):
+                    if adopted < _ADOPTED:
+                        adopted += bool(await self._try(self._adopt(run)))
         for owner, thread_id in await self._threads.half_deleted(limit=_BATCH):
             await self._try(self._service.delete(owner, thread_id))
         return adopted == _ADOPTED
+
+    async def _orphans(self, runs: Sequence[Run]) -> list[Run]:
+        """Settle some runs at once, which is one question to Redis, mostly. Returns those that no process has."""
+
+        async def settle(run: Run) -> Settled | None:
+            with about_run(run):
+                return await self._try(self._settler.settle(run, patience=0.0))
+
+        found = await asyncio.gather(*map(settle, runs), return_exceptions=True)
+        for one in found:
+            if isinstance(one, BaseException):
+                raise one
+        return [run for run, one in zip(runs, found, strict=True) if one is Settled.ORPHANED]
 
     async def _try(self, chore: Awaitable[T]) -> T | None:
         """Do something about one thread, which must not keep the others waiting when it fails."""
