@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
 import anyio
+import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
@@ -61,6 +62,26 @@ async def test_a_long_queue_is_no_outage(database_url: str) -> None:
             assert done == 20
             results = await asyncio.gather(*(work(3) for _ in range(5)), return_exceptions=True)
             assert [type(result) for result in results] == [Unavailable] * 5
+
+
+async def test_connections_that_the_server_has_closed_are_not_used(database_url: str, postgres_dsn: str) -> None:
+    async with Database(database_url, pool_size=3, timeout=10) as database:
+        await wait_until(lambda: database.is_set_up)
+        for _ in range(3):
+            pids = {
+                row["pid"]
+                for rows in await asyncio.gather(
+                    *(database.fetch("SELECT pg_backend_pid() AS pid, pg_sleep(0.05)", {}) for _ in range(3))
+                )
+                for row in rows
+            }
+            async with await psycopg.AsyncConnection.connect(postgres_dsn, autocommit=True) as admin:
+                await admin.execute(
+                    "SELECT pg_terminate_backend(pid, 5000) FROM unnest(%s::int[]) AS pid", (list(pids),)
+                )
+            row = await database.fetch_one("SELECT pg_backend_pid() AS pid", {})
+            assert row is not None
+            assert row["pid"] not in pids
 
 
 async def test_work_that_nobody_waits_for_has_more_patience(database_url: str) -> None:

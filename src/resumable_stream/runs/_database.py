@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import selectors
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from copy import copy
@@ -79,7 +80,7 @@ class Database:
             timeout=_POOL_SECONDS,
             # A failed attempt is given up soon: the next caller starts another, so recovery takes about a second.
             reconnect_timeout=2.0,
-            check=AsyncConnectionPool.check_connection,
+            check=_check,
             kwargs={
                 "autocommit": True,
                 # libpq would wait for ever for a server that accepts and says nothing.
@@ -252,6 +253,19 @@ class Database:
                     logger.info("Postgres is ready")
                 self._ready.set()
                 return
+
+
+async def _check(connection: Connection) -> None:
+    """Raise when a connection is not alive.
+
+    The server is asked only where it has something to say, as it has when it ends, or when its process is gone. To ask
+    it each time would double the round trips, and tell no more about one that is silent.
+    """
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection.fileno(), selectors.EVENT_READ)
+        heard = selector.select(0)
+    if heard:
+        await AsyncConnectionPool.check_connection(connection)
 
 
 async def one(connection: Connection, query: Query, values: Mapping[str, Any]) -> DictRow | None:
