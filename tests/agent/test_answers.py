@@ -291,6 +291,24 @@ async def test_a_run_with_answers_that_was_killed_goes_on_with_them(
     assert text(await answer(agent, replace(resumed, told=Told()))) == "Fine.", "it is told to whoever has nothing"
 
 
+async def test_what_was_said_after_an_answer_is_kept_though_an_earlier_attempt_to_keep_it_broke_off(pool: Pool) -> None:
+    """The thread then has no tasks any more, and ends with the message that asked."""
+
+    def ask(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [AIMessage("May I?", id="asking")]}
+
+    builder = StateGraph(MessagesState).add_node("ask", ask).add_edge(START, "ask")
+    agent, turn = LangGraphAgent(builder.compile(), pool), new_turn()
+    await answer(agent, turn)
+    resumed = replace(new_turn("", turn.thread_id), message_id="asking", answers={"x": "yes"})
+
+    for _ in range(2):
+        await agent.keep_partial(resumed, "I may")
+
+        history = await agent.history(turn.thread_id)
+        assert [(message.content, message.stopped) for message in history[1:]] == [("May I?", False), ("I may", True)]
+
+
 async def test_an_attempt_that_broke_off_while_its_question_was_open_gives_the_answer_again(pool: Pool) -> None:
     reached, gate = asyncio.Event(), asyncio.Event()
 

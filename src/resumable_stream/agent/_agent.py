@@ -282,7 +282,8 @@ class LangGraphAgent:
 
 def _is_answered(messages: Sequence[AnyMessage], place: int, text: str) -> bool:
     """Whether a thread without tasks has all of a turn; not where keeping it was broken off after the first step."""
-    return isinstance(messages[-1], AIMessage) or not unsaved(messages[place + 1 :], text).strip()
+    after = messages[place + 1 :]
+    return (bool(after) and isinstance(after[-1], AIMessage)) or not unsaved(after, text).strip()
 
 
 def _question(turn: Turn) -> HumanMessage:
