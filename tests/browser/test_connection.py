@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from playwright.async_api import BrowserContext, expect
 from browser.chat_page import ChatPage, open_chat, start_run
 from browser.chat_server import parts
 from browser.pages import PageWatch
-from browser.serving import ChatServer, chat_server
+from browser.serving import ChatServer, chat_server, database_on
 from resumable_stream.testing import FaultProxy
 from support import wait_until
 
@@ -184,21 +184,28 @@ async def test_seven_tabs_follow_one_answer_though_a_browser_has_six_connections
         await tab.shows(whole)
 
 
+@pytest.fixture
+def own_database(postgres_dsn: str) -> Iterator[str]:
+    """Another than that of the server for all tests, which would go on with the runs of one that is killed."""
+    with database_on(postgres_dsn) as url:
+        yield url
+
+
 async def test_a_killed_servers_answer_is_written_by_the_next_one_and_the_page_drops_the_part(
-    context: BrowserContext, watch: PageWatch, valkey_url: str, chat_database: str, tmp_path: Path
+    context: BrowserContext, watch: PageWatch, valkey_url: str, own_database: str, tmp_path: Path
 ) -> None:
     watch.network_errors_expected = True
     prompt = "gate-killed"
     first, second, whole = parts(prompt)
     log = tmp_path / "server.log"
-    with chat_server(redis_url=valkey_url, database_url=chat_database, log=log) as doomed:
+    with chat_server(redis_url=valkey_url, database_url=own_database, log=log) as doomed:
         chat = await open_chat(context, doomed.url)
         await chat.send(prompt)
         await chat.waits_after(first)
         await chat.open_gate("killed")
         await chat.waits_after(second)
         doomed.kill()
-        with chat_server(redis_url=valkey_url, database_url=chat_database, log=log, port=doomed.port):
+        with chat_server(redis_url=valkey_url, database_url=own_database, log=log, port=doomed.port):
             await chat.page.evaluate("window.dispatchEvent(new Event('online'))")
             await chat.waits_after(first)
             await chat.open_gate("killed")
@@ -214,19 +221,19 @@ async def test_a_killed_servers_answer_is_written_by_the_next_one_and_the_page_d
 
 
 async def test_an_answer_that_nobody_goes_on_with_is_kept_as_far_as_it_came(
-    context: BrowserContext, watch: PageWatch, valkey_url: str, chat_database: str, tmp_path: Path
+    context: BrowserContext, watch: PageWatch, valkey_url: str, own_database: str, tmp_path: Path
 ) -> None:
     watch.network_errors_expected = True
     prompt = "gate-given-up"
     first, *_ = parts(prompt)
     log = tmp_path / "server.log"
-    with chat_server(redis_url=valkey_url, database_url=chat_database, log=log, RUN_MAX_ATTEMPTS="1") as doomed:
+    with chat_server(redis_url=valkey_url, database_url=own_database, log=log, RUN_MAX_ATTEMPTS="1") as doomed:
         chat = await open_chat(context, doomed.url)
         await chat.send(prompt)
         await chat.waits_after(first)
         doomed.kill()
         with chat_server(
-            redis_url=valkey_url, database_url=chat_database, log=log, port=doomed.port, RUN_MAX_ATTEMPTS="1"
+            redis_url=valkey_url, database_url=own_database, log=log, port=doomed.port, RUN_MAX_ATTEMPTS="1"
         ):
             await chat.page.evaluate("window.dispatchEvent(new Event('online'))")
             await chat.finished("lost")
