@@ -226,6 +226,8 @@ class RunManager:
         try:
             if isinstance(outcome, Run):
                 await self._dispatch(outcome)
+            elif isinstance(outcome, Unavailable) and message.idempotency_key is not None:
+                return  # it may have been accepted, and whoever asks again with the key may have been told so by now
             elif reserved:
                 if isinstance(outcome, Unavailable) and not await self._runs.retract(run):
                     return  # it was accepted, though nobody was told, and somebody answers it
