@@ -134,8 +134,8 @@ CHAT_MUTATIONS: Final = (
         f"{SERVICES}test_every_route_says_soon_that_a_service_is_away_and_all_goes_on_when_it_is_back",
         "the bound of work in PostgreSQL",
         "runs/_database.py",
-        "with anyio.fail_after(left):",
-        "with anyio.fail_after(60):",
+        "with piece.scope:",
+        "with anyio.CancelScope():",
     ),
     Mutation(
         f"{SERVICES}test_every_route_says_soon_that_a_service_is_away_and_all_goes_on_when_it_is_back",

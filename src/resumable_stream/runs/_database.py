@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import selectors
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,6 +18,7 @@ from psycopg_pool import AsyncConnectionPool
 from resumable_stream.logs import get_logger
 
 from ._errors import DatabaseFault, Unavailable
+from ._patience import Turns
 from ._schema import set_up
 
 logger = get_logger("resumable_stream.app")
@@ -50,7 +50,7 @@ class Database:
         dsn: where Postgres is, ``postgresql://user:password@host:5432/name``.
         pool_size: the most connections that are opened.
         timeout: seconds for one piece of work, from its turn to the commit; and in which Postgres must have answered
-            somebody, for those who wait for their turn.
+            somebody, for those who wait for their turn. Time in which this process was too busy to look hardly counts.
         set_up: what else is to be set up before the first use, such as the tables of an agent's memory.
         prepare: whether statements are prepared on the server; not behind a PgBouncer that pools transactions.
     """
@@ -67,8 +67,7 @@ class Database:
         self._timeout = timeout
         self._more = tuple(set_up)
         self._ready = anyio.Event()
-        self._turns = asyncio.Semaphore(pool_size)
-        self._answered = 0.0
+        self._turns = Turns(pool_size, longest=_QUEUE_SECONDS)
         self._stack = AsyncExitStack()
         self.pool: Pool = AsyncConnectionPool(
             dsn,
@@ -186,51 +185,25 @@ class Database:
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
         """A connection that commits each statement, for as long as one piece of work may take."""
+        piece = self._turns.piece(self._timeout)
         try:
-            left = await self._wait_for_a_turn()
-            try:
-                with anyio.fail_after(left):
+            with piece.scope:
+                async with self._turns.places:
+                    piece.begin()
                     await self._ready.wait()
                     async with self.pool.connection() as connection:
                         yield connection
-                self._answered = anyio.current_time()
-            finally:
-                self._turns.release()
+                    self._turns.done += 1
+            if piece.scope.cancelled_caught:
+                raise TimeoutError
         except (TimeoutError, psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise Unavailable("postgres") from error
         except psycopg.Error as error:
             if (error.sqlstate or "").startswith(_PASSING):
                 raise Unavailable("postgres") from error
             raise DatabaseFault(error.sqlstate) from None
-
-    async def _wait_for_a_turn(self) -> float:
-        """Wait in a queue. That it is long, as when all viewers of a process come at once, is no outage.
-
-        Returns:
-            How many seconds are left for the work itself.
-
-        Raises:
-            TimeoutError: nobody was answered for a while, or it is too long after all.
-        """
-        if not self._turns.locked():
-            await self._turns.acquire()
-            return self._timeout
-        turn = asyncio.ensure_future(self._turns.acquire())
-        begin = anyio.current_time()
-        try:
-            while True:
-                now = anyio.current_time()
-                left = max(begin, self._answered) + self._timeout - now
-                if turn.done():
-                    return left
-                if left <= 0 or now >= begin + _QUEUE_SECONDS:
-                    raise TimeoutError
-                await asyncio.wait({turn}, timeout=left)
-        except BaseException:
-            if turn.done() and not turn.cancelled():
-                self._turns.release()
-            turn.cancel()
-            raise
+        finally:
+            piece.close()
 
     async def _set_up(self) -> None:
         told = ""

@@ -82,6 +82,8 @@ async def test_every_route_says_soon_that_a_service_is_away_and_all_goes_on_when
     Fails without the bound of work in PostgreSQL (`runs/_database.py`), and without the bound of a question to Redis
     (`runs/_liveness.py`).
     """
+    await lines.mend("redis")
+    await lines.mend("postgres")
     await process.ready()
     async with chat_on(process.url) as chat:
         await release.unlink(missing_ok=True)
