@@ -34,7 +34,6 @@ async def test_every_message_is_answered_once_while_processes_are_killed(tmp_pat
     assert outcome.verdict.faults == [], "\n".join([*lines, *outcome.log[-50:]])
     assert outcome.verdict.answered == outcome.verdict.accepted >= load.conversations
     assert len(outcome.blows) == 3
-    assert outcome.verdict.words["message_restarted"] > 0
     assert "No fault." in lines
 
 
@@ -84,6 +83,12 @@ def test_an_answer_that_was_stopped_may_be_the_beginning_of_the_whole() -> None:
     assert verdict.partial == 1
 
 
+def test_a_viewer_who_stopped_may_have_less_than_the_thread_and_is_counted() -> None:
+    verdict = judged([seen(QUESTION, stopped=True, text=expected(QUESTION)[:9])], kept(QUESTION))
+    assert verdict.faults == []
+    assert verdict.ahead == 1
+
+
 WRONG: dict[str, tuple[str, Callable[[], Verdict]]] = {
     "no answer": ("losses", lambda: judged([seen(QUESTION, text="")], kept(QUESTION)[:1])),
     "half an answer": ("losses", lambda: judged([seen(QUESTION)], kept(QUESTION, expected(QUESTION)[:50]))),
@@ -98,6 +103,10 @@ WRONG: dict[str, tuple[str, Callable[[], Verdict]]] = {
     "a viewer without an end": ("losses", lambda: judged([seen(QUESTION, ended=False)], kept(QUESTION))),
     "ids out of order": ("doubles", lambda: judged([seen(QUESTION, disorder=["1-1 after 1-2"])], kept(QUESTION))),
     "a lost stream": ("problems", lambda: judged([seen(QUESTION, words={"lost": 1, "end": 1})], kept(QUESTION))),
+    "a stopped answer that the thread has less of": (
+        "doubles",
+        lambda: judged([seen(QUESTION, stopped=True)], kept(QUESTION, expected(QUESTION)[:9])),
+    ),
     "a stopped answer that is none": (
         "problems",
         lambda: judged([seen(QUESTION, stopped=True, text="Else")], kept(QUESTION, "Else")),

@@ -1,4 +1,4 @@
-"""A process of clients: its share of the conversations, then one line of JSON with all that they saw."""
+"""A process of clients: its share of the conversations, then a line of JSON with all that they saw."""
 
 from __future__ import annotations
 
@@ -45,6 +45,8 @@ async def converse(spec: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Converse as the specification in the first argument says."""
     raise_file_limit()
+    sys.stdout.write(json.dumps({"begun": True}) + "\n")
+    sys.stdout.flush()
     found = asyncio.run(converse(json.loads(sys.argv[1])))
     sys.stdout.write(json.dumps(found) + "\n")
 

@@ -27,6 +27,7 @@ class Verdict:
         accepted: messages.
         answered: of them, those with exactly one answer, which is the right one.
         partial: of them, those that were stopped on request, with what had been said.
+        ahead: viewers of stopped answers who have less than the thread: the agent was ahead of the stream.
         losses: accepted messages without their answer, or viewers without their text.
         doubles: what is there more than once.
         problems: everything else that should not be.
@@ -37,6 +38,7 @@ class Verdict:
     accepted: int = 0
     answered: int = 0
     partial: int = 0
+    ahead: int = 0
     losses: list[str] = field(default_factory=list)
     doubles: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -128,13 +130,13 @@ def _judge_answer(answer: dict[str, Any], messages: Sequence[dict[str, Any]], ve
     if any(message.get("stopped") for message in messages) and not answer["stopped"]:
         verdict.problems.append(f"{name}: marked as broken off")
     for viewer in answer["viewers"]:
-        _judge_viewer(name, viewer, text, verdict)
+        _judge_viewer(name, viewer, text, verdict, stopped=answer["stopped"])
     if len(verdict.faults) == faults:
         verdict.answered += 1
         verdict.partial += partial
 
 
-def _judge_viewer(name: str, viewer: dict[str, Any], text: str, verdict: Verdict) -> None:
+def _judge_viewer(name: str, viewer: dict[str, Any], text: str, verdict: Verdict, *, stopped: bool) -> None:
     verdict.words.update(viewer["words"])
     if viewer["disorder"]:
         verdict.doubles.append(f"{name}: ids not above the one before: {viewer['disorder'][:5]}")
@@ -145,6 +147,8 @@ def _judge_viewer(name: str, viewer: dict[str, Any], text: str, verdict: Verdict
             verdict.losses.append(f"{name}: a viewer never saw the end")
         else:
             verdict.words["(read from the history)"] += 1  # it came when nothing was left to stream
+    elif stopped and viewer["text"] != text and text.startswith(viewer["text"]):
+        verdict.ahead += 1  # the model had finished, and the stop came before all of it was sent
     elif viewer["text"] != text:
         shown = viewer["text"]
         same = next(

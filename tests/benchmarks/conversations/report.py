@@ -29,6 +29,7 @@ def report(
     yield f"| messages accepted | {verdict.accepted:,} |"
     yield f"| answered exactly once, as they should | {verdict.answered:,} |"
     yield f"| of these stopped on request, the partial answer kept | {verdict.partial:,} |"
+    yield f"| viewers who stopped an answer that the thread has more of | {verdict.ahead} |"
     yield f"| lost | {len(verdict.losses)} |"
     yield f"| doubled | {len(verdict.doubles)} |"
     yield f"| other faults | {len(verdict.problems)} |"

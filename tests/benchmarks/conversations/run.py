@@ -77,6 +77,8 @@ async def run(load: Load, folder: Path, *, interval: float, say: Callable[[str],
         servers = await opened.enter_async_context(stack(folder, **settings))
         say("the servers work")
         clients = [await opened.enter_async_context(_client(load, number, servers)) for number in range(load.clients)]
+        for one in clients:
+            await _result(one)  # it has begun: what is killed from now on hurts
         meter = Meter(servers, {one.pid: "clients" for one in clients})
         watching = asyncio.create_task(meter.work(interval))
         telling = asyncio.create_task(_tell(servers, meter, say))
