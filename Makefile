@@ -6,15 +6,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 PINS := .ci/constraints.txt
-WORKERS ?= 3
+WORKERS ?= 4
 ALL := app,openai,anthropic,google,search,telemetry,worker,demo
 
-.PHONY: nightly demo test check docs bench durability load mutants setup setup-demo browser parsers servers clean
+.PHONY: nightly demo test check docs bench durability load mutants setup setup-demo browser parsers servers clean coverage
 
 demo: $(VENV)/.demo
 	@exec $(BIN)/resumable-stream demo $(ARGS)
 
 test: $(VENV)/.dev browser parsers servers
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+coverage: $(VENV)/.dev browser parsers servers
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 	$(BIN)/coverage combine --quiet
