@@ -97,8 +97,7 @@ class Feed:
     def wait(self, alarm: Alarm, deadline: float | None) -> asyncio.Future[bool]:
         """Until there is something new; ``False`` when the deadline (in loop time) came first. Then `leave` it."""
         self.leave(alarm)
-        waiter = alarm.set(deadline)
-        self._waiters.add(waiter)
+        self._waiters.add(waiter := alarm.set(deadline))
         return waiter
 
     def leave(self, alarm: Alarm) -> None:
@@ -136,9 +135,15 @@ class Feed:
     async def _look(self) -> bool:
         await asyncio.sleep(0)  # viewers who come at once share a look
         self._glance = None
-        try:
-            peek = await self._log.peek(self.names)
-        except Exception:  # noqa: BLE001 - `_follow` meets it as well, and deals with it
+        for attempt in range(3):
+            try:
+                peek = await self._log.peek(self.names)
+                break
+            except LogUnavailable:  # a connection that has just broken says nothing about the stream
+                await asyncio.sleep(backoff(attempt))
+            except Exception:  # noqa: BLE001 - `_follow` meets it as well, and deals with it
+                return True
+        else:
             return True
         if peek is not None and not self.ready.is_set():
             self.missing = False

@@ -12,7 +12,7 @@ from benchmarks.conversations.exchange import Reply, call
 from benchmarks.conversations.plan import Turn, turn_of
 from benchmarks.conversations.viewer import Servers, Viewer
 
-PATIENCE = 240.0
+PATIENCE = 600.0
 """Seconds in which an answer has to be complete, whatever is killed meanwhile."""
 _RETRY = 0.5
 

@@ -16,11 +16,6 @@ from resumable_stream.embedded import EmbeddedValkey
 from support import fresh_database, keys_without_ttl
 
 
-@pytest.fixture(autouse=True)
-def looked_after(no_tasks_left: None) -> None:
-    """Whatever a test leaves running fails it."""
-
-
 @pytest.fixture(scope="module")
 def valkey_url() -> Iterator[str]:
     """The address of a server that nobody else uses; afterwards every key that is left must have a TTL."""
