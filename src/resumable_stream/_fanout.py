@@ -394,7 +394,6 @@ class Feed:
         self.ready.set()
         self._notify()
         self._unsubscribe()
-        tasks = [self._task, *self._looks, *self.pages.tasks]
-        for task in tasks:
+        for task in (tasks := [self._task, *self._looks, *self.pages.tasks]):
             task.cancel()
         await asyncio.wait(tasks)
