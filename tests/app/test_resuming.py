@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import httpx
@@ -167,6 +168,10 @@ async def test_stopping_an_answered_run_keeps_its_part_and_the_next_message_work
     (question,) = await asked_in(careful, thread_id)
     run = (await resume(careful, thread_id, {question["id"]: APPROVE})).json()
     assert await asyncio.to_thread(gate.reached.wait, 15)
+    async with asyncio.timeout(15), aclosing(careful.events(thread_id, run_id=run["run_id"])) as seen:
+        async for event in seen:  # that the provider has sent it does not say that it was read
+            if event.data == "A ":
+                break
     await careful.stop(thread_id, run["run_id"])
     events = typed(await careful.read(thread_id, run_id=run["run_id"], format="json"))
     assert events[-1]["data"]["status"] == "cancelled"
