@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import pytest
 from redis import Redis
@@ -39,3 +40,10 @@ async def chat(url: str) -> AsyncIterator[Chat]:
     """A client of the user ``ann``."""
     async with chat_on(url, user="ann") as client:
         yield client
+
+
+@pytest.fixture
+async def stack(empty_redis: Redis, database_url: str, no_tasks_left: None) -> AsyncIterator[AsyncExitStack]:
+    """Where a test keeps its server processes; they are ended before it is looked for what is left."""
+    async with AsyncExitStack() as opened:
+        yield opened

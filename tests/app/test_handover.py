@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import pytest
 from httpx_sse import ServerSentEvent
-from redis import Redis
 
 from app.processes import ServerProcess, server
 from app.serving import Chat, chat_on, eventually
@@ -20,12 +17,6 @@ from support import wait_until
 
 LONG = "Tell me a long story"
 WHOLE = "".join(script(LONG))
-
-
-@pytest.fixture
-async def stack(empty_redis: Redis, database_url: str, no_tasks_left: None) -> AsyncIterator[AsyncExitStack]:
-    async with AsyncExitStack() as opened:
-        yield opened
 
 
 async def servers(
@@ -70,7 +61,7 @@ async def follow(urls: list[str], thread_id: str, *, until: int = 0) -> list[Ser
                             if len(events) == until:
                                 return events
                     except Exception:  # noqa: BLE001 - whatever a dying server does to its clients
-                        await asyncio.sleep(0.1)
+                        await asyncio.sleep(0.1)  # as `EventSource` waits before it comes back
     return events
 
 

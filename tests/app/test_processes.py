@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import httpx
-import pytest
 from httpx_sse import ServerSentEvent
-from redis import Redis
 
 from app.processes import ServerProcess, server
 from app.serving import Chat, chat_on, eventually, text_of
@@ -21,12 +18,6 @@ from resumable_stream.demo import script
 
 LONG = "Tell me a long story"
 WHOLE = "".join(script(LONG))
-
-
-@pytest.fixture
-async def stack(empty_redis: Redis, database_url: str, no_tasks_left: None) -> AsyncIterator[AsyncExitStack]:
-    async with AsyncExitStack() as opened:
-        yield opened
 
 
 async def two_servers(
