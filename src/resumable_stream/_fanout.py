@@ -17,6 +17,7 @@ import anyio
 from ._entries import Entries
 from ._errors import ConsumerClosed, LogUnavailable, StreamNotFound
 from ._events import END, EventID, Status, StreamEvent
+from ._glances import Glances
 from ._links import backoff
 from ._log import SWEEP, Log, Peek
 from ._names import Names
@@ -67,9 +68,8 @@ class Feed:
         self.window = Window()
         self._page = FIRST_PAGE
         self.pages = Pages(self._read)
-        self._looks: set[asyncio.Task[bool]] = set()
+        self._glances = Glances(log, self.names)
         self._asked: list[asyncio.Future[None]] = []
-        self._glance: asyncio.Task[bool] | None = None
         self._waiters: set[asyncio.Future[bool]] = set()
         self._kick = asyncio.Event()
         self._subscribed = asyncio.Event()
@@ -125,25 +125,9 @@ class Feed:
         A feed may not have heard yet what the caller of a new viewer knows: that the stream was claimed, or claimed
         anew. Where Redis does not answer, what is known stands.
         """
-        if (look := self._glance) is None:
-            look = self._glance = asyncio.create_task(self._look(), name="resumable_stream glance")
-            self._looks.add(look)
-            look.add_done_callback(self._looks.discard)
-        await asyncio.wait({look}, timeout=ATTACH_TIMEOUT)
-        return not look.done() or look.cancelled() or look.result()
-
-    async def _look(self) -> bool:
-        await asyncio.sleep(0)  # viewers who come at once share a look
-        self._glance = None
-        for attempt in range(3):
-            try:
-                peek = await self._log.peek(self.names)
-                break
-            except LogUnavailable:  # a connection that has just broken says nothing about the stream
-                await asyncio.sleep(backoff(attempt))
-            except Exception:  # noqa: BLE001 - `_follow` meets it as well, and deals with it
-                return True
-        else:
+        try:
+            peek = await self._glances.take(ATTACH_TIMEOUT)
+        except LogUnavailable:  # `_follow` meets it as well, and deals with it
             return True
         if peek is not None and not self.ready.is_set():
             self.missing = False
@@ -151,6 +135,11 @@ class Feed:
             return True
         self.kick()
         return not self.ready.is_set()
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the stream that was followed here is gone, beyond doubt; another one may have taken its place."""
+        return self.vanished and self.peek is not None
 
     def _is_another(self, peek: Peek) -> bool:
         """Whether another stream of the same name has taken the place of the one that is followed here."""
@@ -394,6 +383,6 @@ class Feed:
         self.ready.set()
         self._notify()
         self._unsubscribe()
-        for task in (tasks := [self._task, *self._looks, *self.pages.tasks]):
+        for task in (tasks := [self._task, *self._glances.tasks, *self.pages.tasks]):
             task.cancel()
         await asyncio.wait(tasks)

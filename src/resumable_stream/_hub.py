@@ -179,17 +179,10 @@ class Hub:
         patience = asyncio.get_running_loop().time() + wait
         feed, joined = self._join(stream_id, after, patience)
         try:
-            while joined and not await feed.is_current():
+            while not await self._settle(feed, alarm, patience, joined=joined):
                 self._retire(feed)
                 self.detach(feed)
                 feed, joined = self._join(stream_id, after, patience)
-            while not feed.ready.is_set():
-                now = asyncio.get_running_loop().time()
-                if feed.missing and now >= patience:
-                    raise StreamNotFound(stream_id, "there is no such stream")
-                if now >= patience + ATTACH_TIMEOUT:
-                    raise LogUnavailable("Redis did not answer in time")
-                await feed.wait(alarm, patience if feed.missing else patience + ATTACH_TIMEOUT)
             _raise_failure(feed)
             placed = after is None or await feed.places(after)
             _raise_failure(feed)
@@ -202,6 +195,28 @@ class Hub:
         finally:
             feed.leave(alarm)
             alarm.cancel()
+
+    async def _settle(self, feed: Feed, alarm: Alarm, patience: float, *, joined: bool) -> bool:
+        """Wait until a feed can serve somebody who comes; ``False`` when what it follows is not what is there now.
+
+        Raises:
+            StreamNotFound: there is no such stream.
+            LogUnavailable: nothing is known of the stream yet, and Redis did not answer in time.
+        """
+        while True:
+            was_ready = feed.ready.is_set()
+            if joined and not await feed.is_current():
+                return False
+            while not feed.ready.is_set():
+                now = asyncio.get_running_loop().time()
+                if feed.missing and now >= patience:
+                    raise StreamNotFound(feed.stream_id, "there is no such stream")
+                if now >= patience + ATTACH_TIMEOUT:
+                    raise LogUnavailable("Redis did not answer in time")
+                await feed.wait(alarm, patience if feed.missing else patience + ATTACH_TIMEOUT)
+            if was_ready or not joined or feed.failure is not None:
+                return not feed.outdated
+            # It may have got ready by an older look than ours.
 
     def _join(self, stream_id: str, after: EventID | None, patience: float) -> tuple[Feed, bool]:
         """One viewer more for the feed of a stream, and whether the feed was there before."""

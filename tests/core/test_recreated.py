@@ -46,6 +46,16 @@ async def make_again(producer: StreamProducer) -> None:
     await producer.run("s", ScriptedSource([f"new {number} " for number in range(300)]))
 
 
+async def wait_until_claimed(redis: Redis, events: int) -> None:
+    """Until ``s`` is there, and has so many events."""
+    names = Names.of("s")
+
+    async def claimed() -> bool:
+        return bool(await redis.exists(names.state)) and await redis.xlen(names.log) == events
+
+    await wait_until(claimed)
+
+
 async def rest_of(viewer: _hub.Viewer) -> list[StreamEvent]:
     """What a viewer still gets, after a look for more behind its end."""
     events: list[StreamEvent] = []
@@ -193,6 +203,47 @@ async def test_who_comes_after_the_new_claim_reads_the_new_stream_though_nobody_
                 got = await read_all(consumer, "s", after=old[0].id if with_cursor else None)
     assert [event.type for event in got] == [*(["reset"] if with_cursor else []), "text", "end"]
     assert text_of(got) == "new"
+
+
+@pytest.mark.usefixtures("no_notification")
+@pytest.mark.parametrize("what", ["peek", "read"])
+async def test_who_comes_after_the_new_claim_reads_the_new_stream_though_the_first_reader_is_still_loading_the_old_one(
+    redis: Redis, producer: StreamProducer, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """`Hub._settle`: a feed may get ready by a look that is older than the newcomer, or find what it looked at gone.
+
+    An answer is held back on its way to the first reader: to its look at a stream that has no event yet, or to its
+    reading of the events that it was told of.
+    """
+    held, go_on = anyio.Event(), anyio.Event()
+    ask = getattr(Log, what)
+
+    async def late(log: Log, names: Names, **options: object) -> object:
+        answer = None if what == "read" else await ask(log, names, **options)
+        if not held.is_set():
+            held.set()
+            await go_on.wait()
+        return answer if answer is not None else await ask(log, names, **options)
+
+    got: list[list[StreamEvent]] = [[], []]
+    with anyio.fail_after(DEADLINE):
+        async with StreamConsumer(redis) as consumer, anyio.create_task_group() as group:
+            source = ScriptedSource([Gate()] if what == "peek" else ["old", Gate()])
+            async with anyio.create_task_group() as old:
+                old.start_soon(run_until_lost, producer, source)
+                await wait_until_claimed(redis, 1 if what == "read" else 0)
+                monkeypatch.setattr(Log, what, late)
+                group.start_soon(drain, consumer.events("s"), got[0])
+                await held.wait()
+                assert await producer.delete("s")
+                await producer.run("s", ScriptedSource(["new"]))
+            group.start_soon(drain, consumer.events("s"), got[1])
+            assert consumer._hub is not None
+            feed = consumer._hub._feeds["s"]
+            await wait_until(lambda: feed.viewers == 2 and not feed._glances.tasks)
+            go_on.set()
+    assert ended_as(got[0]) is (Status.LOST if what == "peek" else Status.COMPLETED), "it had begun to read, or not"
+    assert text_of(got[1]) == "new"
 
 
 @pytest.mark.usefixtures("no_notification")
