@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,12 @@ import httpx
 import pytest
 
 from support import alive, descendants, free_port, wait_until_sync
+
+
+def _default_signals() -> None:
+    """As a shell starts a command in the foreground: who runs the tests in the background ignores some."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 class Command:
@@ -27,6 +34,7 @@ class Command:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **env},
+                preexec_fn=_default_signals,
             )
 
     @property
@@ -60,9 +68,9 @@ class Command:
         wait_until_sync(lambda: not any(map(alive, self._seen)), what="no process is left")
         return code
 
-    def send(self, signal: int) -> None:
+    def send(self, number: int) -> None:
         self.look_for_children()
-        self.process.send_signal(signal)
+        self.process.send_signal(number)
 
     def close(self) -> None:
         if self.process.poll() is None:
