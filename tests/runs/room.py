@@ -35,6 +35,7 @@ class Room:
     """The room, without a web server."""
 
     agent: ScriptedAgent
+    database: Database
     runs: RunStore
     threads: ThreadStore
     producer: StreamProducer
@@ -140,4 +141,4 @@ async def open_room(
                 queue_seconds=60,
             )
         )
-        yield Room(agent, runs, threads, producer, consumer, settler, manager, service, janitor, executor)
+        yield Room(agent, database, runs, threads, producer, consumer, settler, manager, service, janitor, executor)

@@ -361,10 +361,10 @@ async def test_an_attempt_may_save_nothing_once_its_run_holds_the_thread_no_more
     async with open_room(database_url, redis) as room:
         freed, deleted = await room.dead_run("one "), await room.dead_run("two ")
         attempts = [await room.runs.begin(run.id) for run in (freed, deleted)]
-        assert [await room.runs.is_newest(attempt) for attempt in attempts if attempt] == [True, True]
+        assert [await room.runs.fence(attempt)() for attempt in attempts if attempt] == [True, True]
         await room.runs.release(freed)
         await room.threads.mark_deleted("ann", deleted.thread_id)
-        assert [await room.runs.is_newest(attempt) for attempt in attempts if attempt] == [False, False]
+        assert [await room.runs.fence(attempt)() for attempt in attempts if attempt] == [False, False]
 
 
 async def test_an_agent_that_leaves_off_without_being_asked_to_is_begun_only_so_often(

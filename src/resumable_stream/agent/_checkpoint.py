@@ -7,7 +7,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Final, LiteralString
+from typing import Any, Final, LiteralString, Protocol, runtime_checkable
 
 import anyio
 import psycopg
@@ -17,7 +17,7 @@ from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.serde.types import ERROR
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
@@ -79,6 +79,25 @@ Guard = Callable[[], Awaitable[bool]]
 """Says whether a run may still write its thread."""
 
 
+@runtime_checkable
+class Fence(Protocol):
+    """A guard that can do more where the thread is in its own database: make the writing transaction fail.
+
+    Attributes:
+        pool: leads to that database.
+    """
+
+    pool: Pool
+
+    async def __call__(self) -> bool:
+        """Whether the run may write."""
+        ...
+
+    async def hold(self, cursor: AsyncCursor[Any]) -> None:
+        """Sent last in a transaction: has it fail with a division by zero, unless the run may write until its end."""
+        ...
+
+
 class Superseded(Exception):
     """Another process goes on with the run; nothing more may be saved here."""
 
@@ -91,7 +110,8 @@ class RunSaver(AsyncPostgresSaver):
 
     def __init__(self, pool: Pool, *, serde: SerializerProtocol, guard: Guard | None = None) -> None:
         super().__init__(pool, serde=serde)
-        self._guard = guard
+        self._fence = guard if isinstance(guard, Fence) and guard.pool is pool else None
+        self._guard = guard if self._fence is None else None
         self._writes: set[asyncio.Future[None]] = set()
         self._checkpoints: dict[str, asyncio.Future[None]] = {}
         self._failed: Exception | None = None
@@ -113,14 +133,13 @@ class RunSaver(AsyncPostgresSaver):
         """Save a checkpoint.
 
         Raises:
-            Superseded: another process goes on with the run. (One that falls asleep between this question and the
-                write escapes it.)
+            Superseded: another process goes on with the run.
         """
         for parent in metadata.get("parents", {}).values():  # of the graphs around this one
             self._checkpoint(parent)
         try:
-            await self._check()
-            return await super().aput(config, checkpoint, metadata, new_versions)
+            async with self._allowed():
+                return await super().aput(config, checkpoint, metadata, new_versions)
         except Exception as error:
             self._failed = error
             raise
@@ -150,8 +169,8 @@ class RunSaver(AsyncPostgresSaver):
 
     async def _counted(self, write: Callable[[], Awaitable[None]], done: asyncio.Future[None]) -> None:
         try:
-            await self._check()
-            await write()
+            async with self._allowed():
+                await write()
         except Exception as error:
             self._failed = error
             raise
@@ -159,9 +178,23 @@ class RunSaver(AsyncPostgresSaver):
             self._writes.discard(done)
             done.set_result(None)
 
-    async def _check(self) -> None:
+    @asynccontextmanager
+    async def _allowed(self) -> AsyncIterator[None]:
+        """Around one write. A guard that is no fence is asked before; a process may fall asleep between the two."""
         if self._guard is not None and not await self._guard():
             raise Superseded
+        try:
+            yield
+        except psycopg.errors.DivisionByZero:
+            raise Superseded from None
+
+    @asynccontextmanager
+    async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[AsyncCursor[DictRow]]:
+        """LangGraph's, with which it writes whatever is one transaction in one pipeline."""
+        async with super()._cursor(pipeline=pipeline) as cursor:
+            yield cursor
+            if pipeline and self._fence is not None:
+                await self._fence.hold(cursor)
 
     def _checkpoint(self, checkpoint_id: str) -> asyncio.Future[None]:
         if checkpoint_id not in self._checkpoints:

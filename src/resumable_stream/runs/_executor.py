@@ -12,7 +12,6 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
-from functools import partial
 from types import TracebackType
 from typing import Final, Self
 from uuid import UUID
@@ -273,7 +272,7 @@ class Executor:
             turn = turn_of(run)
             if self.resumes:
                 told = attempt.said.told if earlier else None
-                turn = replace(turn, told=told, drain=self._draining, guard=partial(self._runs.is_newest, run))
+                turn = replace(turn, told=told, drain=self._draining, guard=self._runs.fence(run))
             names = run.names_thread and bool(run.message)
             title = TitleSlot(expected=names)
             if names:

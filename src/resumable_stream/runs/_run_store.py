@@ -11,7 +11,8 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Json
 
 from ._database import Database, one
-from ._errors import IdempotencyMismatch, ThreadNotFound, TooManyRuns, Unavailable
+from ._errors import IdempotencyMismatch, ThreadNotFound, TooManyRuns
+from ._fence import Fence
 from ._limits import check_active_runs
 from ._values import NewMessage, Run
 
@@ -250,22 +251,9 @@ class RunStore:
             _who(run),
         )
 
-    async def is_newest(self, run: Run) -> bool:
-        """Whether the run's attempt is the newest, and the run still holds its thread.
-
-        While Postgres cannot tell, it cannot be written to either.
-        """
-        try:
-            row = await self._database.fetch_one(
-                "SELECT 1 FROM resumable_stream_runs AS run"
-                " JOIN resumable_stream_threads AS thread ON thread.active_run_id = run.id"
-                " WHERE run.id = %(id)s AND run.attempts = %(attempt)s"
-                " AND thread.id = %(thread)s AND thread.deleted_time IS NULL",
-                _who(run),
-            )
-        except Unavailable:
-            return True
-        return row is not None
+    def fence(self, run: Run) -> Fence:
+        """What lets the run's attempt write its thread while it is the newest, and the run holds it."""
+        return Fence(self._database, run)
 
     async def load(self, run_id: UUID) -> Run | None:
         """All of a run; ``None`` when it is gone."""
