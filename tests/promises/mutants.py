@@ -25,6 +25,7 @@ from promises.mutations_chat import CHAT_MUTATIONS
 from promises.mutations_cluster import CLUSTER_MUTATIONS
 from promises.mutations_runs import RUNS_MUTATIONS
 
+KNOWN = MUTATIONS + CLUSTER_MUTATIONS + CHAT_MUTATIONS + RUNS_MUTATIONS
 ROOT = Path(__file__).parents[2]
 FAILED = 1
 """pytest's exit status when tests failed; others say that it could not run them."""
@@ -56,8 +57,7 @@ def verdict(folder: Path, mutation: Mutation) -> tuple[bool, str]:
 
 
 def main(words: Sequence[str]) -> int:
-    known = MUTATIONS + CLUSTER_MUTATIONS + CHAT_MUTATIONS + RUNS_MUTATIONS
-    chosen = [one for one in known if not words or any(word in " ".join(one) for word in words)]
+    chosen = [one for one in KNOWN if not words or any(word in " ".join(one) for word in words)]
     if not chosen:
         print("No mutation has such a word in it.")
         return 1

@@ -6,6 +6,7 @@ from typing import Final
 
 from promises.mutations import Mutation
 
+FENCE: Final = "../runs/test_fence.py::"
 TAKEOVER: Final = "../core/test_takeover.py::"
 ATTEMPTS: Final = "../runs/test_attempts.py::"
 
@@ -83,9 +84,9 @@ RUNS_MUTATIONS: Final = (
     Mutation(
         f"{ATTEMPTS}test_an_attempt_may_save_nothing_once_its_run_holds_the_thread_no_more",
         "the look who holds the thread",
-        "runs/_run_store.py",
-        'thread.active_run_id = run.id"\n                " WHERE run.id = %(id)s AND run.attempts = %(attempt)s"',
-        'thread.id = run.thread_id"\n                " WHERE run.id = %(id)s AND run.attempts = %(attempt)s"',
+        "runs/_fence.py",
+        'thread.active_run_id = run.id"',
+        'thread.id = run.thread_id"',
     ),
     Mutation(
         f"{ATTEMPTS}test_an_agent_that_leaves_off_without_being_asked_to_is_begun_only_so_often",
@@ -144,11 +145,18 @@ RUNS_MUTATIONS: Final = (
         "if outcome is _Outcome.ENDED and await self._threads.is_deleted",
     ),
     Mutation(
-        f"{ATTEMPTS}test_an_attempt_whose_counting_was_in_doubt_is_no_attempt_that_died",
-        "the benefit of the doubt",
-        "runs/_executor.py",
-        "handovers=run.handovers + in_doubt",
-        "handovers=run.handovers",
+        "../runs/test_beginning.py::test_an_attempt_whose_counting_was_in_doubt_is_counted_once",
+        "the token of the attempt",
+        "runs/_run_store.py",
+        " OR run.begun_by = %(token)s)",
+        ")",
+    ),
+    Mutation(
+        "../runs/test_beginning.py::test_a_process_that_stood_still_before_it_began_takes_the_run_from_nobody",
+        "the count that was read before the claim",
+        "runs/_run_store.py",
+        '" AND (run.attempts = %(known)s OR run.begun_by = %(token)s)"',
+        '" "',
     ),
     Mutation(
         f"{ATTEMPTS}test_who_could_not_repair_a_thread_gives_the_right_back",
@@ -184,5 +192,27 @@ RUNS_MUTATIONS: Final = (
         "app/_services.py",
         "tasks.start_soon(_until, rooms.closing, queue.keep_open)",
         "tasks.start_soon(queue.keep_open)",
+    ),
+    Mutation(
+        f"{FENCE}test_one_that_fell_asleep_in_the_middle_of_a_write_does_not",
+        "what is sent last in each writing transaction",
+        "agent/_checkpoint.py",
+        "                await self._fence.hold(cursor)",
+        "                pass",
+    ),
+    Mutation(
+        f"{FENCE}test_another_one_begins_only_when_a_write_under_way_is_in_the_database",
+        "the row's lock",
+        "runs/_fence.py",
+        " FOR SHARE OF run",
+        "",
+    ),
+    Mutation(
+        "../core/test_recreated.py::test_who_comes_after_the_new_claim_reads_the_new_stream_though_the_first_reader"
+        "_is_still_loading_the_old_one",
+        "the second look at a feed that was not ready",
+        "_hub.py",
+        "if was_ready or not joined or feed.failure is not None:",
+        "if True:",
     ),
 )

@@ -30,6 +30,12 @@ from resumable_stream.runs import (
 )
 
 
+class Resumable(ScriptedAgent):
+    """One that may be asked again; it begins from the start, as one does that has saved nothing."""
+
+    resumable = True
+
+
 @dataclass(frozen=True, slots=True)
 class Room:
     """The room, without a web server."""
@@ -142,3 +148,8 @@ async def open_room(
             )
         )
         yield Room(agent, database, runs, threads, producer, consumer, settler, manager, service, janitor, executor)
+
+
+async def thread_of(room: Room, run: Run) -> list[str]:
+    """The texts of the run's thread."""
+    return [message.content for message in await room.agent.history(str(run.thread_id))]

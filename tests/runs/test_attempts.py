@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import anyio
 import pytest
 from redis.asyncio import Redis
 
-from app.scripted import ScriptedAgent
 from resumable_stream import Status, StreamEvent, StreamHandOver, StreamNotFound
 from resumable_stream._log import Log
 from resumable_stream._names import Names
 from resumable_stream.agent import Turn
 from resumable_stream.runs import NewMessage, Run, RunActive, _executor
 from resumable_stream.runs._errors import Unavailable
-from resumable_stream.runs._run_store import Held, Repeated
+from resumable_stream.runs._run_store import Held, Overtaken, Repeated
 from resumable_stream.runs._settling import Settled
-from runs.room import Room, open_room
+from runs.room import Resumable, Room, open_room, thread_of
 from support import wait_until
 
 
-class Resumable(ScriptedAgent):
-    """One that may be asked again; it begins from the start, as one does that has saved nothing."""
-
-    resumable = True
+async def begin(room: Room, run: Run) -> Run:
+    """One attempt more, of a process that read the run just now."""
+    begun = await room.runs.begin(run, uuid4())
+    assert isinstance(begun, Run)
+    return begun
 
 
 async def lose(room: Room, run: Run) -> None:
@@ -50,10 +50,6 @@ def beginning() -> list[str]:
     return [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("begin ")]
 
 
-async def thread_of(room: Room, run: Run) -> list[str]:
-    return [message.content for message in await room.agent.history(str(run.thread_id))]
-
-
 async def test_a_process_that_lost_its_run_keeps_nothing_of_it(database_url: str, redis: Redis) -> None:
     """Though the other, which has the stream, has not come to Postgres yet.
 
@@ -69,14 +65,16 @@ async def test_a_process_that_lost_its_run_keeps_nothing_of_it(database_url: str
         await written(first, run)
         begin, claimed, go_on = second.runs.begin, anyio.Event(), anyio.Event()
 
-        async def late(run_id: UUID) -> Run | None:
+        async def late(run: Run, token: UUID) -> Run | Overtaken | None:
             claimed.set()
             await go_on.wait()
-            return await begin(run_id)
+            return await begin(run, token)
 
         second.runs.begin = late  # type: ignore[method-assign]  # a slow Postgres
         await lose(first, run)
-        second.executor.launch(run)
+        known = await second.runs.load(run.id)
+        assert known is not None
+        second.executor.launch(known)
         await wait_until(claimed.is_set, what="the second process has the stream")
         agent.release.set()
         assert await first.executor.wait_idle(seconds=10)
@@ -172,9 +170,10 @@ async def test_a_hand_over_is_counted_before_others_see_the_run_without_a_proces
                 found.append(await second.settler.settle(await second.runs.load(run.id) or run))
                 await hand_over(run)
 
-            async def after_a_crash(run_id: UUID) -> Run | None:
-                await begin(run_id)
-                return await begin(run_id)
+            async def after_a_crash(run: Run, token: UUID) -> Run | Overtaken | None:
+                died = await begin(run, uuid4())
+                assert isinstance(died, Run)
+                return await begin(died, token)
 
             first.runs.hand_over = looked_at  # type: ignore[method-assign]  # somebody looks just then
             first.runs.begin = after_a_crash  # type: ignore[method-assign]
@@ -218,9 +217,10 @@ async def test_a_run_is_not_given_up_by_what_was_known_of_it_a_while_ago(databas
         async with open_room(database_url, redis, agent=agent, max_attempts=2) as first:
             begin = first.runs.begin
 
-            async def after_a_crash(run_id: UUID) -> Run | None:
-                await begin(run_id)
-                return await begin(run_id)
+            async def after_a_crash(run: Run, token: UUID) -> Run | Overtaken | None:
+                died = await begin(run, uuid4())
+                assert isinstance(died, Run)
+                return await begin(died, token)
 
             first.runs.begin = after_a_crash  # type: ignore[method-assign]
             await first.manager.start(NewMessage(owner="ann", text="hold on"))
@@ -296,25 +296,6 @@ async def test_a_memory_that_hangs_does_not_hold_a_process(
         assert asked.is_set()
 
 
-async def test_an_attempt_whose_counting_was_in_doubt_is_no_attempt_that_died(database_url: str, redis: Redis) -> None:
-    """Fails without the benefit of the doubt (`runs/_executor.py`)."""
-    async with open_room(database_url, redis) as room:
-        begin = room.runs.begin
-        answers = [False, True]
-
-        async def in_doubt(run_id: UUID) -> Run | None:
-            run = await begin(run_id)
-            if not answers.pop(0):
-                raise Unavailable("postgres")  # the answer to the commit was late
-            return run
-
-        room.runs.begin = in_doubt  # type: ignore[method-assign]
-        run = await room.manager.start(NewMessage(owner="ann", text="hello"))
-        assert await room.executor.wait_idle(seconds=10)
-        assert (await room.consumer.status(run.stream_id)).status is Status.COMPLETED
-        assert await thread_of(room, run) == ["hello", "hello "]
-
-
 async def test_who_could_not_repair_a_thread_gives_the_right_back(database_url: str, redis: Redis) -> None:
     """Postgres may be away for a moment; the thread is not to wait for as long as a repair may take.
 
@@ -340,9 +321,8 @@ async def test_an_older_attempt_may_not_touch_the_thread(database_url: str, redi
     """Fails without the number of the attempt (`runs/_run_store.py`)."""
     async with open_room(database_url, redis) as room:
         dead = await room.dead_run("one ")
-        older, newer = await room.runs.begin(dead.id), await room.runs.begin(dead.id)
-        assert older is not None
-        assert newer is not None
+        older = await begin(room, dead)
+        newer = await begin(room, older)
         assert not await room.runs.begin_repair(older, seconds=60)
         assert not await room.runs.release(older)
         assert await room.runs.begin_repair(newer, seconds=60)
@@ -360,11 +340,11 @@ async def test_an_attempt_may_save_nothing_once_its_run_holds_the_thread_no_more
     """
     async with open_room(database_url, redis) as room:
         freed, deleted = await room.dead_run("one "), await room.dead_run("two ")
-        attempts = [await room.runs.begin(run.id) for run in (freed, deleted)]
-        assert [await room.runs.fence(attempt)() for attempt in attempts if attempt] == [True, True]
+        attempts = [await begin(room, run) for run in (freed, deleted)]
+        assert [await room.runs.fence(attempt)() for attempt in attempts] == [True, True]
         await room.runs.release(freed)
         await room.threads.mark_deleted("ann", deleted.thread_id)
-        assert [await room.runs.fence(attempt)() for attempt in attempts if attempt] == [False, False]
+        assert [await room.runs.fence(attempt)() for attempt in attempts] == [False, False]
 
 
 async def test_an_agent_that_leaves_off_without_being_asked_to_is_begun_only_so_often(

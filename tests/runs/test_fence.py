@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from uuid import uuid4
 
 import anyio
 import psycopg
@@ -28,8 +29,8 @@ class Scene:
 
     async def begin(self) -> Run:
         """Another attempt."""
-        newer = await self.room.runs.begin(self.attempt.id)
-        assert newer is not None
+        newer = await self.room.runs.begin(self.attempt, uuid4())
+        assert isinstance(newer, Run)
         return newer
 
     async def save(self) -> RunnableConfig:
@@ -54,8 +55,8 @@ class Scene:
 async def scene(database_url: str, redis: Redis) -> AsyncIterator[Scene]:
     async with open_room(database_url, redis) as room:
         await set_up_checkpoints(room.database.pool)
-        attempt = await room.runs.begin((await room.dead_run("one ")).id)
-        assert attempt is not None
+        attempt = await room.runs.begin(await room.dead_run("one "), uuid4())
+        assert isinstance(attempt, Run)
         saver = checkpoint_saver(room.database.pool, guard=room.runs.fence(attempt))
         yield Scene(room, attempt, saver)
 

@@ -51,7 +51,7 @@ async def test_what_a_dead_run_said_is_kept_once_by_many_who_come(room: Room) ->
 
 async def test_a_run_whose_stream_is_gone_is_repaired_without_text_when_its_process_must_know(room: Room) -> None:
     run = await room.dead_run("one ")
-    await room.runs.begin(run.id)
+    await room.runs.begin(run, uuid4())
     await room.producer.delete(run.stream_id)
     assert await room.settler.settle(run) is Settled.IN_REPAIR, "its process may be alive, and write history"
     assert room.agent.kept == {}

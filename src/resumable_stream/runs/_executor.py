@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from types import TracebackType
 from typing import Final, Self
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import anyio
 from anyio.abc import TaskGroup
@@ -39,7 +39,7 @@ from ._answer import TitleSlot, answer, turn_of, where
 from ._errors import RunsError, Unavailable
 from ._liveness import PATIENCE, asking_memory, asking_redis
 from ._observer import HANDED_OVER, TAKEN_OVER, AttemptObserver, Nobody, RunObserver
-from ._run_store import RunStore
+from ._run_store import Overtaken, RunStore
 from ._settling import Settler
 from ._thread_store import ThreadStore
 from ._titles import Titles
@@ -257,7 +257,7 @@ class Executor:
 
     async def _source(self, attempt: _Attempt) -> AsyncGenerator[StreamEvent, None]:
         """What the stream is made of. It is first pulled when the stream is claimed."""
-        run = await self._begin(attempt.run.id)
+        run = await self._begin(attempt.run)
         if run is None:
             raise _Withdrawn
         attempt.run = run
@@ -287,20 +287,26 @@ class Executor:
             await self._pass_on(attempt)
             raise
 
-    async def _begin(self, run_id: UUID) -> Run | None:
-        """Have the attempt counted. The message is accepted, so Postgres is waited for."""
+    async def _begin(self, run: Run) -> Run | None:
+        """Have the attempt counted. The message is accepted, so Postgres is waited for.
+
+        Raises:
+            StreamHandOver: another process had the run in the meantime. Where the stream is ours all the same, whoever
+                takes it next reads the run first.
+        """
+        token = uuid4()
         pause = 0.05
-        in_doubt = 0  # may have been counted though nothing came back; none of them has died
         with anyio.move_on_after(_STORAGE_SECONDS):
             while True:
                 try:
-                    run = await self._runs.begin(run_id)
+                    begun = await self._runs.begin(run, token)
                 except Unavailable:
-                    in_doubt += 1
                     await anyio.sleep(pause)
                     pause = min(2 * pause, 1.0)
                 else:
-                    return None if run is None else replace(run, handovers=run.handovers + in_doubt)
+                    if isinstance(begun, Overtaken):
+                        raise StreamHandOver("another process has begun this run")
+                    return begun
         raise StreamFailure(
             "storage_unavailable", "The conversation could not be loaded or saved. Try again in a moment."
         )

@@ -31,6 +31,11 @@ class Held:
     run_id: UUID
 
 
+@dataclass(frozen=True, slots=True)
+class Overtaken:
+    """Another attempt at the run has begun in the meantime."""
+
+
 class _KeyTaken(Exception):
     """Rolls a transaction back after another one has used the idempotency key first."""
 
@@ -229,20 +234,31 @@ class RunStore:
             {"id": run.id},
         )
 
-    async def begin(self, run_id: UUID) -> Run | None:
+    async def begin(self, run: Run, token: UUID) -> Run | Overtaken | None:
         """Count one more attempt to answer; from now on only this one may touch the thread.
+
+        It is counted only where none has been since the run was read, which must have been before its stream was
+        claimed: so no process can begin that stood still while another one took the stream and began.
+
+        Args:
+            run: as it was read.
+            token: of this attempt. Asked again with it, the attempt is counted once.
 
         Returns:
             The run with the number of the attempt; ``None`` when it does not hold its thread any more.
         """
         row = await self._database.fetch_one(
-            "UPDATE resumable_stream_runs AS run SET attempts = attempts + 1 FROM resumable_stream_threads AS thread"
+            "UPDATE resumable_stream_runs AS run SET begun_by = %(token)s,"
+            " attempts = %(known)s + 1 FROM resumable_stream_threads AS thread"
             " WHERE run.id = %(id)s AND thread.active_run_id = run.id AND thread.deleted_time IS NULL"
+            " AND (run.attempts = %(known)s OR run.begun_by = %(token)s)"
             " RETURNING run.*, thread.chat_name IS NULL AS names_thread,"
             " extract(epoch FROM clock_timestamp() - run.created_time)::float8 AS age",
-            {"id": run_id},
+            {"id": run.id, "known": run.attempts, "token": token},
         )
-        return None if row is None else replace(as_run(row), names_thread=row["names_thread"], attempt=row["attempts"])
+        if row is None:
+            return Overtaken() if await self.holds(run) else None
+        return replace(as_run(row), names_thread=row["names_thread"], attempt=row["attempts"])
 
     async def hand_over(self, run: Run) -> None:
         """Note that an attempt was passed on in order, and was no crash."""

@@ -64,6 +64,9 @@ MIGRATIONS: Final[tuple[LiteralString, ...]] = (
     """
     ALTER TABLE resumable_stream_runs ADD COLUMN trace text;
     """,
+    """
+    ALTER TABLE resumable_stream_runs ADD COLUMN begun_by uuid;
+    """,
 )
 
 _LOCK: Final = 0x7265_7375_6D65  # any number that no other program uses for its advisory locks
