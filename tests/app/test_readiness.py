@@ -111,11 +111,14 @@ async def test_a_look_that_nobody_waits_for_any_more_ends_with_the_app(
         assert "resumable_stream readiness" not in {task.get_name() for task in asyncio.all_tasks()}
 
 
-async def test_a_server_whose_runs_are_for_workers_says_whether_their_queue_is_open(
+async def test_a_server_whose_runs_are_for_workers_says_whether_their_queue_is_open_and_how_many_they_are(
     valkey_url: str, database_url: str, redis_admin: Redis
 ) -> None:
     redis_admin.flushall()  # not `empty_redis`: keys of the queue may stay
     async with server(valkey_url, database_url, run_executor="worker") as process, chat_on(process.url) as chat:
         await process.ready()
-        assert await readiness(chat) == (200, {"status": "ready", "redis": "ok", "postgres": "ok", "queue": "ok"})
+        assert await readiness(chat) == (
+            200,
+            {"status": "ready", "redis": "ok", "postgres": "ok", "queue": "ok", "workers": 0},
+        )
     redis_admin.flushall()

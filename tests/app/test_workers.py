@@ -78,6 +78,11 @@ async def test_a_worker_answers_what_the_web_process_takes(
     chat = await web(stack, valkey_url, database_url)
     sent = [await chat.send(LONG) for _ in range(3)]
     await stack.enter_async_context(worker(valkey_url, database_url))
+
+    async def counted() -> bool:
+        return bool((await chat.http.get("/readyz")).json()["workers"] == 1)
+
+    await wait_until(counted, what="the server knows of the worker")
     for one in sent:
         events = await follow([address(chat)], one["thread_id"])
         assert words(events) == ["message_ended", "end"]

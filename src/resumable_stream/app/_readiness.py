@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final, Literal
 
 import anyio
 
 from resumable_stream import LogUnavailable, StreamConsumer, StreamNotFound
-from resumable_stream.runs import Database, DatabaseState, RunQueue
+from resumable_stream.runs import Database, DatabaseState, RunQueue, Unavailable
 
 from ._schemas import Readiness
 
@@ -17,7 +19,15 @@ KEPT_SECONDS: Final = 1.0
 _PROBE_STREAM: Final = "readiness-probe"
 
 ServiceState = Literal["ok", "unavailable"]
-Found = tuple[ServiceState, DatabaseState]
+
+
+@dataclass(slots=True)
+class _Found:
+    """What a look has found."""
+
+    redis: ServiceState = "unavailable"
+    postgres: DatabaseState = "unavailable"
+    workers: int | None = None
 
 
 class ReadinessProbe:
@@ -37,7 +47,7 @@ class ReadinessProbe:
         self._database = database
         self._queue = queue
         self._closing = closing
-        self._look: asyncio.Task[Found] | None = None
+        self._look: asyncio.Task[_Found] | None = None
         self._looked = 0.0
 
     async def find(self) -> Readiness:
@@ -46,14 +56,14 @@ class ReadinessProbe:
         look = self._look
         if look is None or (look.done() and loop.time() >= self._looked + KEPT_SECONDS):
             look = self._look = asyncio.create_task(self._ask(), name="resumable_stream readiness")
-        redis, postgres = await asyncio.shield(look)
+        found = await asyncio.shield(look)
         queue: ServiceState | None = None
         if self._queue is not None:
             queue = "ok" if self._queue.is_open else "unavailable"
-        ready = redis == "ok" and postgres == "ok" and queue != "unavailable"
+        ready = found.redis == "ok" and found.postgres == "ok" and queue != "unavailable"
         status: Literal["ready", "not_ready", "draining"] = "ready" if ready else "not_ready"
         status = "draining" if self._closing.is_set() else status
-        return Readiness(status=status, redis=redis, postgres=postgres, queue=queue)
+        return Readiness(status=status, redis=found.redis, postgres=found.postgres, queue=queue, workers=found.workers)
 
     async def aclose(self) -> None:
         """Give up a look that is under way."""
@@ -62,26 +72,28 @@ class ReadinessProbe:
             with anyio.CancelScope(shield=True):
                 await asyncio.wait([self._look])
 
-    async def _ask(self) -> Found:
-        redis: ServiceState = "unavailable"
-        postgres: DatabaseState = "unavailable"
-
-        async def ask_redis() -> None:
-            nonlocal redis
-            try:
-                with anyio.fail_after(PROBE_SECONDS):
-                    await self._consumer.status(_PROBE_STREAM)
-            except StreamNotFound:
-                redis = "ok"
-            except (LogUnavailable, TimeoutError):
-                return
-
-        async def ask_postgres() -> None:
-            nonlocal postgres
-            postgres = await self._database.state(seconds=PROBE_SECONDS)
-
+    async def _ask(self) -> _Found:
+        found = _Found()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(ask_redis)
-            tasks.start_soon(ask_postgres)
+            tasks.start_soon(self._ask_redis, found)
+            tasks.start_soon(self._ask_postgres, found)
+            if self._queue is not None:
+                tasks.start_soon(self._ask_queue, self._queue, found)
         self._looked = asyncio.get_running_loop().time()
-        return redis, postgres
+        return found
+
+    async def _ask_redis(self, found: _Found) -> None:
+        try:
+            with anyio.fail_after(PROBE_SECONDS):
+                await self._consumer.status(_PROBE_STREAM)
+        except StreamNotFound:
+            found.redis = "ok"
+        except (LogUnavailable, TimeoutError):
+            return
+
+    async def _ask_postgres(self, found: _Found) -> None:
+        found.postgres = await self._database.state(seconds=PROBE_SECONDS)
+
+    async def _ask_queue(self, queue: RunQueue, found: _Found) -> None:
+        with suppress(Unavailable), anyio.move_on_after(PROBE_SECONDS):
+            found.workers = await queue.workers()

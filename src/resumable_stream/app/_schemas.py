@@ -209,6 +209,12 @@ class Readiness(Body):
     queue: Literal["ok", "unavailable"] | None = Field(
         default=None, description="The queue of runs, where worker processes execute them."
     )
+    workers: int | None = Field(
+        default=None,
+        ge=0,
+        description="How many of them there are: those that gave a sign of life in the last ten seconds. With 0 a"
+        " server is still ready: messages are accepted, and answered when there is one.",
+    )
 
 
 class ErrorInfo(Body):

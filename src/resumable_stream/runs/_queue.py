@@ -82,6 +82,20 @@ class RunQueue:
         """Whether runs can be put in now."""
         return self._docket is not None
 
+    async def workers(self) -> int:
+        """How many processes work the queue off: those that have said so in the last ten seconds.
+
+        Raises:
+            Unavailable: the queue cannot be reached.
+        """
+        if self._docket is None:
+            raise Unavailable("redis")
+        with asking_redis():
+            try:
+                return len(await self._docket.workers())
+            except (OSError, self._redis_error) as error:
+                raise Unavailable("redis") from error
+
     async def put(self, run: Run) -> bool:
         """Have a run executed by whichever worker is free. Putting it in again while it waits changes nothing.
 
