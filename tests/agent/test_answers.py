@@ -79,6 +79,24 @@ async def test_a_rejected_tool_is_not_run_and_the_model_is_told_why(wire: Provid
     assert wire.requests[-1].body["messages"][-1]["content"] == result["content"]
 
 
+async def test_a_tool_call_that_is_run_with_what_a_person_put_in_its_place_stays_as_the_model_made_it(
+    wire: ProviderWire, pool: Pool
+) -> None:
+    """LangChain keeps the call, and the result says what was run. So it is in the stream as in the thread."""
+    agent = careful(wire, pool)
+    wire.script(Reply(calls=[LOOK]), Reply(text=["Birds fly."]))
+    turn = new_turn()
+    (told,) = of_type(await answer(agent, turn), "tool_call")
+
+    edit = {"type": "edit", "edited_action": {"name": "look_up", "args": {"word": "bird"}}}
+    events = await answer(agent, await waiting_for(agent, turn, same={"decisions": [edit]}))
+
+    assert types(events) == ["tool_result", "message_start", "text", "message_end"]
+    assert "bird means drib" in of_type(events, "tool_result")[0]["content"]
+    (use,) = (await agent.history(turn.thread_id))[1].tool_calls
+    assert (use.id, use.args) == (told["id"], told["args"])
+
+
 async def test_answers_that_nothing_waits_for_are_refused_and_change_nothing(wire: ProviderWire, pool: Pool) -> None:
     agent = careful(wire, pool)
     wire.script(Reply(calls=[LOOK]), Reply(text=["An animal."]))

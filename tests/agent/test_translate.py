@@ -8,7 +8,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, Too
 from langgraph.types import Interrupt
 
 from resumable_stream._events import StreamEvent
-from resumable_stream.agent._translate import Translator
+from resumable_stream.agent._translate import Translator, calls_of
 
 MODEL = frozenset({("model",)})
 
@@ -140,6 +140,26 @@ def test_a_call_and_its_result_are_told_once_from_whichever_node() -> None:
         ("tool_call", {"id": "c", "name": "t", "args": {"a": 1}}),
         ("tool_result", {"id": "c", "name": "t", "content": "r", "status": "success"}),
     ]
+
+
+def test_a_call_that_a_hook_has_changed_is_told_again_and_others_are_not() -> None:
+    """Also one of a message that was there before the run; ids of calls may be used again in another message."""
+
+    def asking(message_id: str, *words: str) -> AIMessage:
+        calls = [{"id": f"c{number}", "name": "look_up", "args": {"word": word}} for number, word in enumerate(words)]
+        return AIMessage("", id=message_id, tool_calls=calls)
+
+    before = asking("m0", "ant", "bee")
+    translator = Translator(MODEL, {"m0"}, calls_of(before))
+
+    out = feed(translator, wrote(asking("m1", "cat", "dog")))
+    assert [data["args"] for kind, data in out if kind == "tool_call"] == [{"word": "cat"}, {"word": "dog"}]
+    assert feed(translator, wrote(before, asking("m1", "cat", "dog"), node="hook")) == []
+    changed = {"id": "c1", "name": "look_up", "args": {"word": "emu"}}
+    assert feed(translator, wrote(before, asking("m1", "cat", "emu"), node="hook")) == [("tool_call", changed)]
+    assert feed(translator, wrote(asking("m1", "cat", "emu"), node="hook")) == []
+    changed = {"id": "c0", "name": "look_up", "args": {"word": "fly"}}
+    assert feed(translator, wrote(asking("m0", "fly", "bee"), node="hook")) == [("tool_call", changed)]
 
 
 def test_ids_of_calls_may_be_used_again() -> None:

@@ -65,6 +65,20 @@ async def test_tools_are_found_by_their_id(bare_page: Page) -> None:
     ]
 
 
+async def test_a_call_that_is_told_again_before_its_result_is_the_same_one_changed(bare_page: Page) -> None:
+    """Behind its result it is another one: some models use ids again."""
+    calls = [["1-1", "tool_call", {"id": "x", "name": "search", "args": {"q": "1"}}]]
+    calls += [["1-2", "tool_call", {"id": "x", "name": "search", "args": {"q": "2"}}]]
+    calls += [["1-3", "tool_result", {"id": "x", "name": "search", "content": "two", "status": "success"}]]
+    calls += [["1-4", "tool_call", {"id": "x", "name": "search", "args": {"q": "3"}}]]
+    calls += [["1-5", "tool_result", {"id": "x", "name": "search", "content": "three", "status": "error"}]]
+    run = await bare_page.evaluate(REDUCE, calls)
+    assert [(part["args"], part["status"], part["result"]) for part in run["parts"]] == [
+        ({"q": "2"}, "success", "two"),
+        ({"q": "3"}, "error", "three"),
+    ]
+
+
 async def test_reasoning_stands_apart(bare_page: Page) -> None:
     events = [["1-1", "reasoning", "Hm"], ["1-2", "reasoning", "m."], ["1-3", "text", "Yes."]]
     run = await bare_page.evaluate(REDUCE, events)

@@ -141,7 +141,7 @@ class LangGraphAgent:
                 yield event
             if start.input is OVER:
                 return
-            translator = Translator(self._answering, start.known)
+            translator = Translator(self._answering, start.known, start.calls)
             tasks = RunTasks()
             parts = self._run(graph, turn, start.input, tasks, subgraphs=translator.subgraphs)
             async with settling(graph.checkpointer), pumped(parts, tasks) as reader:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
-from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, ToolCall, ToolMessage
 from langgraph.types import Command, StateSnapshot
 
 from .._errors import StreamFailure
 from .._events import StreamEvent
 from ._history import RUN
 from ._protocol import Told, Turn
-from ._translate import Path, interrupted, tool_calls, tool_result, whole
+from ._translate import CallKey, Path, calls_of, interrupted, tool_calls, tool_result, whole
 
 OVER: Final = object()
 """In the place of an input: there is nothing left to run."""
@@ -27,11 +27,13 @@ class Start:
         input: what the graph is run with; ``None`` runs what is next.
         known: ids of messages that are not to be told when they come by.
         untold: what the stream has to have first.
+        calls: the tool calls in these messages: who changes one has it told again.
     """
 
     input: Any
     known: frozenset[str]
     untold: tuple[StreamEvent, ...] = ()
+    calls: Mapping[CallKey, ToolCall] = field(default_factory=dict)
 
 
 def messages_of(snapshot: StateSnapshot) -> list[AnyMessage]:
@@ -57,7 +59,8 @@ def answered(snapshot: StateSnapshot, turn: Turn) -> Start:
         raise StreamFailure("not_interrupted", "The conversation does not wait for an answer.")
     if not answers or not waiting >= answers.keys():
         raise StreamFailure("unknown_interrupt", "The conversation waits for the answer to another question.")
-    return Start(Command(resume=dict(answers)), _ids(messages_of(snapshot)))
+    messages = messages_of(snapshot)
+    return Start(Command(resume=dict(answers)), _ids(messages), calls=_calls(messages))
 
 
 def continued(snapshot: StateSnapshot, turn: Turn, told: Told, answering: Collection[Path]) -> Start | None:
@@ -83,11 +86,15 @@ def continued(snapshot: StateSnapshot, turn: Turn, told: Told, answering: Collec
     elif waiting and len(snapshot.next) == sum(bool(task.interrupts) for task in snapshot.tasks):
         start = OVER
         untold.append(interrupted(snapshot.interrupts))
-    return Start(start, known | _ids(after) | told.messages, tuple(untold))
+    return Start(start, known | _ids(after) | told.messages, tuple(untold), _calls(messages))
 
 
 def _ids(messages: Sequence[AnyMessage]) -> frozenset[str]:
     return frozenset(one.id for one in messages if one.id)
+
+
+def _calls(messages: Sequence[AnyMessage]) -> dict[CallKey, ToolCall]:
+    return {key: call for one in messages if isinstance(one, AIMessage) for key, call in calls_of(one).items()}
 
 
 def _inside(snapshot: StateSnapshot, path: Path, answering: Collection[Path]) -> Iterator[AnyMessage]:

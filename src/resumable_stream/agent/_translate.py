@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolCall, ToolMessage
 from langchain_core.messages.utils import convert_to_messages
 from langgraph.prebuilt import ToolNode
 from langgraph.pregel import Pregel
@@ -25,6 +25,9 @@ MAX_RESULT: Final = 20_000
 
 Path = tuple[str, ...]
 """Where a part comes from: the nodes that lead to its subgraph, then the node."""
+
+CallKey = tuple[str | None, str | None]
+"""A tool call: the ids of its message and its own, which some models use again."""
 
 _HOOKS: Final = ("before_agent", "before_model", "after_model", "after_agent")
 _OTHER_NODES: Final = frozenset(
@@ -85,13 +88,17 @@ class Translator:
     Args:
         answering: as `answering_nodes` says.
         known: ids of messages that were in the thread before; a subgraph gives them back with the new ones.
+        calls: the tool calls in these messages.
     """
 
-    def __init__(self, answering: frozenset[Path], known: Collection[str] = ()) -> None:
+    def __init__(
+        self, answering: frozenset[Path], known: Collection[str] = (), calls: Mapping[CallKey, ToolCall] | None = None
+    ) -> None:
         self._answering = answering
         self._graphs = {path[:-1] for path in answering} | {()}
         self._growing: list[_Growing] = []
         self._done: set[str] = set(known)
+        self._calls = dict(calls or {})
         self._interrupts: dict[str, Interrupt] | None = None
 
     @property
@@ -150,6 +157,8 @@ class Translator:
         """Take what a finished node has written."""
         for message in _messages(update):
             if message.id in self._done:
+                if isinstance(message, AIMessage):
+                    yield from self._changed(message)
                 continue
             if isinstance(message, AIMessage):
                 yield from self._finished(message, path)
@@ -163,9 +172,18 @@ class Translator:
         if answers and not self._was_streamed(message, path):
             yield _start(message)
             yield from _said(message)
+        self._calls.update(calls_of(message))
         yield from tool_calls(message)
         if answers and message.id:
             yield _end(message)
+
+    def _changed(self, message: AIMessage) -> Iterator[StreamEvent]:
+        """Tool calls of a message that was told, as a hook has changed them since."""
+        for key, call in calls_of(message).items():
+            before = self._calls.get(key)
+            if before is not None and (call["name"], call["args"]) != (before["name"], before["args"]):
+                self._calls[key] = call
+                yield _tool_call(call)
 
     def _was_streamed(self, message: AIMessage, path: Path) -> bool:
         """Find the beginning of a finished message, and let it go."""
@@ -204,11 +222,18 @@ def whole(message: AIMessage) -> Iterator[StreamEvent]:
     yield _end(message)
 
 
+def calls_of(message: AIMessage) -> dict[CallKey, ToolCall]:
+    """The tool calls of a message."""
+    return {(message.id, call["id"]): call for call in message.tool_calls}
+
+
 def tool_calls(message: AIMessage) -> Iterator[StreamEvent]:
     """What the agent wants done."""
-    for call in message.tool_calls:
-        data = {"id": call["id"] or "", "name": call["name"], "args": plain(call["args"])}
-        yield StreamEvent("tool_call", data)
+    yield from map(_tool_call, message.tool_calls)
+
+
+def _tool_call(call: ToolCall) -> StreamEvent:
+    return StreamEvent("tool_call", {"id": call["id"] or "", "name": call["name"], "args": plain(call["args"])})
 
 
 def _end(message: AIMessage) -> StreamEvent:

@@ -99,10 +99,7 @@ export class Run {
         if (data?.finish_reason === "length" || data?.finish_reason === "content_filter") notes.add(data.finish_reason);
         return;
       case "tool_call":
-        if (!parts.some((part) => part.kind === "tool" && part.id === data.id)) {
-          parts.push({ kind: "tool", id: data.id, name: data.name, args: data.args, status: "running" });
-        }
-        return;
+        return this.#toolCall(data);
       case "tool_result":
         return this.#toolResult(data);
       case "interrupted":
@@ -138,14 +135,35 @@ export class Run {
     }
   }
 
+  /**
+   * A call with the id of one that has no result yet is that call as the graph has changed it since. Behind a result it
+   * is another call: some models use ids again.
+   *
+   * @param {{id: string, name: string, args?: any}} data
+   */
+  #toolCall({ id, name, args }) {
+    const part = this.#toolPart(id);
+    if (part && part.result === undefined) Object.assign(part, { name, args });
+    else this.turn.parts.push({ kind: "tool", id, name, args, status: "running" });
+  }
+
+  /**
+   * The newest call with an id.
+   *
+   * @param {string} id
+   */
+  #toolPart(id) {
+    const part = this.turn.parts.findLast((each) => each.kind === "tool" && each.id === id);
+    return part?.kind === "tool" ? part : undefined;
+  }
+
   /** @param {{id: string, name: string, content?: string, status?: string}} data */
   #toolResult({ id, name, content, status }) {
-    let part = this.turn.parts.find((each) => each.kind === "tool" && each.id === id);
+    let part = this.#toolPart(id);
     if (!part) {
       part = { kind: "tool", id, name, status: "running" };
       this.turn.parts.push(part);
     }
-    if (part.kind !== "tool") return;
     part.result = content ?? "";
     part.status = status === "error" ? "error" : "success";
   }
