@@ -131,7 +131,7 @@ async def test_a_run_that_was_accepted_just_now_is_left_to_the_process_that_took
     await room.producer.reserve(f"run:{run_id}", seconds=60)
     await room.runs.accept(asked, Run(number=0, owner="ann", message="question", **values))  # type: ignore[arg-type]  # a mixed dict
     await room.janitor.look()
-    assert room.executor.active == 0
+    assert await room.executor.wait_idle(seconds=0)
     await sql(database_url, "UPDATE resumable_stream_runs SET created_time = created_time - interval '3 s'")
     await room.janitor.look()
     await room.executor.wait_idle(seconds=10)

@@ -13,11 +13,10 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from types import TracebackType
-from typing import Final, Self
+from typing import Final
 from uuid import UUID, uuid4
 
 import anyio
-from anyio.abc import TaskGroup
 
 from resumable_stream import (
     LogUnavailable,
@@ -36,6 +35,7 @@ from resumable_stream.agent import Agent
 from resumable_stream.logs import get_logger
 
 from ._answer import TitleSlot, answer, turn_of, where
+from ._background import Background
 from ._errors import RunsError, Unavailable
 from ._liveness import PATIENCE, asking_memory, asking_redis
 from ._observer import HANDED_OVER, TAKEN_OVER, AttemptObserver, Nobody, RunObserver
@@ -101,10 +101,10 @@ class _Attempt:
         self.fenced = isinstance(error, StreamFenced)
 
 
-class Executor:
+class Executor(Background):
     """Owns the runs of this process.
 
-    Entering gives it a task group. Leaving it cancels what is still active: such runs are handed over, or end as
+    They are at work while it is entered. Leaving it cancels what is still active: such runs are handed over, or end as
     ``lost`` where that cannot be. Call `drain` first to let them finish.
 
     Args:
@@ -142,14 +142,9 @@ class Executor:
         self.resumes = max_attempts > 1
         self._closing = closing
         self._draining = asyncio.Event()
-        self._tasks: TaskGroup
         self._here: dict[UUID, anyio.Event] = {}
         self._idle = anyio.Event()
         self._idle.set()
-
-    async def __aenter__(self) -> Self:
-        self._tasks = await anyio.create_task_group().__aenter__()
-        return self
 
     async def __aexit__(
         self,
@@ -159,13 +154,7 @@ class Executor:
     ) -> None:
         self._closing.set()
         self._draining.set()
-        self._tasks.cancel_scope.cancel()
-        await self._tasks.__aexit__(kind, error, trace)
-
-    @property
-    def active(self) -> int:
-        """How many runs are at work here."""
-        return len(self._here)
+        await super().__aexit__(kind, error, trace)
 
     async def drain(self, *, grace: float, seconds: float) -> bool:
         """Let the runs of this process finish; after the grace, pass those on that can be continued elsewhere.

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 from uuid import UUID, uuid4
 
 import anyio
-from anyio.abc import TaskGroup
 
 from resumable_stream import StreamProducer
 from resumable_stream.logs import get_logger
 
 from ._answer import where
+from ._background import Background
 from ._errors import RunActive, RunNotFound, RunsError, Unavailable
 from ._liveness import asking_redis
 from ._observer import Nobody, RunObserver
@@ -50,8 +49,8 @@ class _Start:
         self.decided.set()
 
 
-class RunManager:
-    """Accepts messages and stops runs. Entering gives it a task group.
+class RunManager(Background):
+    """Accepts messages and stops runs. What it began is finished in the background, while it is entered.
 
     Args:
         dispatch: has an accepted run executed.
@@ -77,20 +76,6 @@ class RunManager:
         self._settler = settler
         self._observer: RunObserver = observer or Nobody()
         self._queue_seconds = queue_seconds
-        self._tasks: TaskGroup
-
-    async def __aenter__(self) -> Self:
-        self._tasks = await anyio.create_task_group().__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._tasks.cancel_scope.cancel()
-        await self._tasks.__aexit__(kind, error, trace)
 
     async def start(self, message: NewMessage) -> Run:
         """Start the run that answers a message, or find the one that does already.
