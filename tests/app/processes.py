@@ -19,7 +19,7 @@ from support import free_port, wait_until
 _TESTS = Path(__file__).parent.parent
 _START_SECONDS = 60.0
 
-Kind: TypeAlias = Literal["uvicorn", "granian", "hypercorn", "hypercorn from Python"]
+Kind: TypeAlias = Literal["uvicorn", "gunicorn", "gunicorn of uvicorn", "granian", "hypercorn", "hypercorn from Python"]
 
 
 class ServerProcess:
@@ -86,6 +86,10 @@ def command(kind: Kind, port: int, workers: int, app: str) -> list[str]:
     options = [f"--workers={workers}", "--log-level=warning"]
     if kind == "uvicorn":
         return ["-m", "uvicorn", app, "--factory", f"--port={port}", "--timeout-graceful-shutdown=15", *options]
+    if kind in ("gunicorn", "gunicorn of uvicorn"):
+        worker = "asgi" if kind == "gunicorn" else "uvicorn_worker.UvicornWorker"
+        options += [f"--bind=127.0.0.1:{port}", f"--worker-class={worker}", "--graceful-timeout=40"]
+        return ["-m", "gunicorn", f"{app}()", *options]
     if kind == "granian":
         return ["-m", "granian", app, "--factory", f"--port={port}", "--interface=asgi", *options]
     if kind == "hypercorn":

@@ -46,6 +46,8 @@ class Variant:
 EVERY: Final = (
     Variant("uvicorn"),
     Variant("uvicorn", 2),
+    Variant("gunicorn", 2),
+    Variant("gunicorn of uvicorn", 2),
     Variant("granian"),
     Variant("granian", 2),
     Variant("hypercorn", clean=False),
