@@ -17,7 +17,7 @@ import uvicorn
 from redis import Redis
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from benchmarks import distance, following, idling, producing, replaying
+from benchmarks import answering, distance, following, idling, producing, replaying
 from benchmarks.cases import HEAD, OURS, WAYS, Case, Figures, Results, Row, Settings
 from resumable_stream.embedded import EmbeddedValkey
 
@@ -29,6 +29,7 @@ KINDS: dict[str, Callable[[Case, Settings], Figures]] = {
     "produce": producing.produce,
     "store": producing.store,
     "travel": distance.travel,
+    "answer": answering.answer,
 }
 
 SCENARIOS: dict[str, tuple[Callable[[], list[Case]], Callable[[Results], list[Row]]]] = {
@@ -40,6 +41,7 @@ SCENARIOS: dict[str, tuple[Callable[[], list[Case]], Callable[[Results], list[Ro
     "P6": (idling.p6_cases, idling.p6_rows),
     "P7": (producing.p7_cases, producing.p7_rows),
     "P8": (distance.p8_cases, distance.p8_rows),
+    "P9": (answering.p9_cases, answering.p9_rows),
 }
 
 

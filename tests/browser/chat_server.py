@@ -164,6 +164,7 @@ async def host(redis_url: str, database_url: str) -> AsyncIterator[Starlette]:
         database_url=database_url,
         stream_lease_seconds=1.5,
         shutdown_grace_seconds=0.0,
+        max_active_runs_per_owner=100,  # a test makes many threads, as fast as it can
     )
     async with open_pool(database_url, max_size=4) as pool:
         await set_up_checkpoints(pool)
