@@ -57,11 +57,21 @@ def test_what_is_missing_is_named_with_what_to_write(environment: pytest.MonkeyP
         ("REDIS_URL", "redis://h:secret/0", "percent-encode special characters"),
         ("REDIS_URL", "redis://h?socket_timeout=secret", "a part that cannot be read"),
         ("DATABASE_URL", "postgresql://u:sec/secret@h/db", "percent-encode special characters"),
+        ("REDIS_URL", "redis://:p@ss/secret@h:6379", "percent-encode special characters"),
+        ("REDIS_URL", "redis://h:6379/secret", "the number of a database"),
+        ("REDIS_URL", "redis://h?secret=1", "a part that cannot be read"),
+        ("REDIS_URL", "rediss://h?ssl_cert_reqs=secret", "a part that cannot be read"),
+        ("DATABASE_URL", "postgresql://u:p@ss/secret@h/db", "percent-encode special characters"),
+        ("DATABASE_URL", "postgresql://u:%zzsecret@h/db", "a part that cannot be read"),
+        ("DATABASE_URL", "postgresql://u:secret@h/db?pool=5", "a part that cannot be read"),
+        ("DATABASE_URL", "postgresql://u:secret@h:70000/db", "postgresql://user:password@host:5432/name"),
+        ("LLM_BASE_URL", "llm.example:8080", "https://host"),
         ("STREAM_TTL_SECONDS", "soon", "STREAM_TTL_SECONDS"),
         ("STREAM_TTL_SECONDS", "1", "greater than or equal to 10"),
-        ("LLM_PROVIDER", "Open AI!", "LLM_PROVIDER"),
+        ("LLM_PROVIDER", "OpenAI", "in small letters"),
         ("CORS_ORIGINS", "example.com", "https://host"),
         ("CORS_ORIGINS", "https://example.com/path", "https://host"),
+        ("CORS_ORIGINS", "https://*.example.com", "https://host"),
         ("TRUSTED_ORIGINS", "*", "name the origins"),
         ("ALLOWED_HOSTS", "https://chat.example", "without https://"),
         ("ALLOWED_HOSTS", "chat.example:8000", "without https:// and ports"),
@@ -76,8 +86,34 @@ def test_what_is_wrong_is_named_and_secrets_are_not(
         environment.setenv(known, good)
     with pytest.raises(SettingsError) as caught:
         load_settings()
+    assert f"  {name}: " in str(caught.value)
     assert advice in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REDIS_URL", "unix:///run/redis.sock?db=2"),
+        ("REDIS_URL", "rediss://u:secret@[::1]:6380/0?ssl_cert_reqs=none&max_connections=50"),
+        ("DATABASE_URL", "postgresql://u:secret@a:5432,b:5433/db?target_session_attrs=read-write"),
+        ("DATABASE_URL", "postgres:///db?host=/run/postgresql"),
+    ],
+)
+def test_addresses_that_the_clients_can_read_are_taken(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
+    for known, good in (GOOD | {name: value}).items():
+        environment.setenv(known, good)
+    assert getattr(load_settings(), name.lower()).get_secret_value() == value
+
+
+def test_white_space_around_a_value_is_no_part_of_it(environment: pytest.MonkeyPatch) -> None:
+    for name, value in (GOOD | {"OPENAI_API_KEY": "key\n", "WEB_SEARCH": " false ", "LLM_MODEL": " "}).items():
+        environment.setenv(name, value)
+    settings = load_settings()
+    assert settings.openai_api_key is not None
+    assert settings.openai_api_key.get_secret_value() == "key"
+    assert not settings.web_search
+    assert settings.llm_model is None
 
 
 def test_cookies_need_origins_with_names(environment: pytest.MonkeyPatch) -> None:

@@ -59,6 +59,31 @@ def test_a_wish_at_the_moment_of_the_start_ends_it_at_once() -> None:
     assert wish.requested
 
 
+def test_the_end_is_told_before_it_is_waited_for() -> None:
+    wish = StopWish()
+    told: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        told.append("runs have ended")
+
+    @asynccontextmanager
+    async def open_slow_app() -> AsyncIterator[ASGIApp]:
+        yield Starlette(lifespan=lifespan)
+
+    with listening("127.0.0.1", 0) as listener:
+        serve_until_stopped(
+            open_slow_app,
+            listener=listener,
+            wish=wish,
+            on_started=wish.request,
+            on_stopping=lambda: told.append("stopping"),
+            quiet=True,
+        )
+    assert told == ["stopping", "runs have ended"]
+
+
 def test_a_token_is_not_held_back_until_the_one_before_has_been_acknowledged() -> None:
     """Nagle's algorithm: on a connection that is used again it costs the first token 40 ms, and each a round trip."""
     with listening("127.0.0.1", 0) as listener:

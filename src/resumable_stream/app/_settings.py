@@ -6,7 +6,9 @@ import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from redis.asyncio import Redis
 
@@ -15,29 +17,44 @@ class SettingsError(ValueError):
     """Settings that cannot work. The text has one line for each, and never a value that may be secret."""
 
 
+_HOST = r"[\w.-]+|\[[0-9a-fA-F:.]+\]"
+_REDIS_ADVICE = "write it as redis://host:6379/0, or rediss:// for TLS"
+_DATABASE_ADVICE = "write it as postgresql://user:password@host:5432/name"
+_ENCODE_ADVICE = "percent-encode special characters in the password"
+
+
 def _redis_url(value: SecretStr) -> SecretStr:
-    _check_url(value, ("redis", "rediss", "unix"), "write it as redis://host:6379/0, or rediss:// for TLS")
+    url = value.get_secret_value()
     try:
-        Redis.from_url(value.get_secret_value())  # does not connect; it says what it cannot read
+        parts = urlsplit(url)
+        known = parts.scheme in ("redis", "rediss", "unix") and (parts.port is None or parts.port > 0)
+    except ValueError:  # a password with a slash, most likely: what follows is no port
+        raise ValueError(f"{_REDIS_ADVICE}; {_ENCODE_ADVICE}") from None
+    if not known:
+        raise ValueError(_REDIS_ADVICE)
+    if parts.scheme != "unix" and not re.fullmatch(r"(/[0-9]*)?", parts.path):  # redis-py would take database 0
+        raise ValueError(f"what follows the host is the number of a database; {_REDIS_ADVICE}; {_ENCODE_ADVICE}")
+    try:
+        # It does not connect; it says what it cannot read.
+        Redis.from_url(url).connection_pool.make_connection()  # type: ignore[no-untyped-call]
     except Exception:  # noqa: BLE001 - whose text can hold a part of the password
-        raise ValueError("it has a part that cannot be read; write it as redis://host:6379/0") from None
+        raise ValueError(f"it has a part that cannot be read; {_REDIS_ADVICE}") from None
     return value
 
 
 def _database_url(value: SecretStr) -> SecretStr:
-    _check_url(value, ("postgresql", "postgres"), "write it as postgresql://user:password@host:5432/name")
-    return value
-
-
-def _check_url(value: SecretStr, schemes: tuple[str, ...], advice: str) -> None:
-    """Raise ``ValueError`` with the advice, and nothing of the value, where a URL cannot be one."""
+    url = value.get_secret_value()
+    if not re.match("postgres(ql)?://", url):
+        raise ValueError(_DATABASE_ADVICE)
     try:
-        parts = urlsplit(value.get_secret_value())
-        known = parts.scheme in schemes and (parts.port is None or parts.port > 0)
-    except ValueError:  # a password with a slash, most likely: what follows is no port
-        raise ValueError(f"{advice}; percent-encode special characters in the password") from None
-    if not known:
-        raise ValueError(advice)
+        parts = conninfo_to_dict(url)
+    except ProgrammingError:  # whose text can hold a part of the password
+        raise ValueError(f"it has a part that cannot be read; {_DATABASE_ADVICE}; {_ENCODE_ADVICE}") from None
+    ports = [port for port in str(parts.get("port", "")).split(",") if port]  # of several hosts
+    misread = "@" in f"{parts.get('host', '')}{parts.get('dbname', '')}"  # a password with @ or a slash
+    if misread or not all(re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65_536 for port in ports):
+        raise ValueError(f"{_DATABASE_ADVICE}; {_ENCODE_ADVICE}")
+    return value
 
 
 class Settings(BaseSettings):
@@ -72,7 +89,6 @@ class Settings(BaseSettings):
 
     llm_provider: str = Field(
         default="openai",
-        pattern=r"^[a-z][a-z0-9_]{0,63}$",
         description="Who serves the model of the ready agent: openai, anthropic, google, or another provider that"
         " init_chat_model of LangChain knows.",
     )
@@ -198,6 +214,27 @@ class Settings(BaseSettings):
         description="How the log of the command `resumable-stream` looks: text, or one JSON object a line.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _trim(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Without the white space around: what was read from a file, such as a key, ends with a line feed."""
+        trimmed = {name: value.strip() if isinstance(value, str) else value for name, value in values.items()}
+        return {name: value for name, value in trimmed.items() if value != ""}
+
+    @field_validator("llm_provider")
+    @classmethod
+    def _is_word(cls, value: str) -> str:
+        if not re.fullmatch("[a-z][a-z0-9_]{0,63}", value):
+            raise ValueError("write it as LangChain does, in small letters, such as openai")
+        return value
+
+    @field_validator("llm_base_url")
+    @classmethod
+    def _is_web_address(cls, value: str | None) -> str | None:
+        if value is not None and not re.match(r"https?://[^\s/]+(/\S*)?$", value):
+            raise ValueError("write it as https://host or http://host:port/path")
+        return value
+
     @field_validator("cors_origins", "trusted_origins", "allowed_hosts", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
@@ -209,7 +246,7 @@ class Settings(BaseSettings):
     @classmethod
     def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for host in value:
-            if not re.fullmatch(r"[\w.-]+|\[[0-9a-fA-F:.]+\]", host):
+            if not re.fullmatch(_HOST, host):
                 raise ValueError("write names as chat.example or [::1], without https:// and ports")
         return value
 
@@ -224,9 +261,8 @@ class Settings(BaseSettings):
     @classmethod
     def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for origin in value:
-            parts = urlsplit(origin)
-            if origin != "*" and (parts.scheme not in ("http", "https") or not parts.netloc or parts.path):
-                raise ValueError("write origins as https://host or http://host:port, separated by commas, or *")
+            if origin != "*" and not re.fullmatch(rf"https?://({_HOST})(:[0-9]{{1,5}})?", origin):
+                raise ValueError("write origins as https://host or http://host:port, separated by commas")
         return value
 
     @field_validator("cors_credentials")

@@ -71,9 +71,9 @@ def run_demo(*, host: str, port: int, data_dir: Path | None, say: Say) -> None:
                     listener=listener,
                     wish=wish,
                     on_started=on_started,
+                    on_stopping=lambda: say("  Stopping ..."),
                     quiet=True,
                 )
-                say("  Stopping ...")
     say("  Everything is stopped. The conversations are kept in the data folder.")
 
 
@@ -95,6 +95,7 @@ async def _open_app(valkey: EmbeddedValkey, postgres: EmbeddedPostgres) -> Async
             redis_url=valkey.url,
             database_url=postgres.dsn,
             shutdown_grace_seconds=1.0,
+            drain_seconds=1.0,
         )
     except SettingsError as error:
         raise CommandError(str(error), code=2) from None

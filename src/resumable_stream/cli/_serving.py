@@ -48,14 +48,19 @@ def address_of(listener: socket.socket) -> str:
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None], on_stopping: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_started = on_started
+        self._on_stopping = on_stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self._on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_stopping()
+        await super().shutdown(sockets)
 
 
 def serve_until_stopped(
@@ -64,6 +69,7 @@ def serve_until_stopped(
     listener: socket.socket,
     wish: StopWish,
     on_started: Callable[[], None],
+    on_stopping: Callable[[], None] = lambda: None,
     quiet: bool,
     log_format: LogFormat = "text",
 ) -> None:
@@ -74,6 +80,7 @@ def serve_until_stopped(
         listener: from `listening`.
         wish: ends it.
         on_started: called once requests are answered.
+        on_stopping: called before responses and runs get their time to end, which may be seconds.
         quiet: log warnings only.
         log_format: how lines look.
 
@@ -90,7 +97,7 @@ def serve_until_stopped(
                 log_level="warning" if quiet else "info",
                 timeout_graceful_shutdown=3,
             )
-            server = _Server(config, on_started)
+            server = _Server(config, on_started, on_stopping)
 
             def leave() -> None:
                 server.should_exit = True
