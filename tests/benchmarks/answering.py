@@ -77,8 +77,8 @@ async def _alone(case: Case, settings: Settings, dsn: str) -> Figures:
 
 
 async def _measured(one: Answer, case: Case, settings: Settings) -> Figures:
-    answers, prompt = max(AT_ONCE, settings.scaled(ANSWERS)), PROMPTS[case.count]
-    limit = anyio.CapacityLimiter(AT_ONCE)
+    answers, at_once, prompt = settings.scaled(ANSWERS), settings.scaled(AT_ONCE), PROMPTS[case.count]
+    limit = anyio.CapacityLimiter(at_once)
 
     async def in_turn() -> None:
         async with limit:
@@ -89,7 +89,7 @@ async def _measured(one: Answer, case: Case, settings: Settings) -> Figures:
             for _ in range(count):
                 tasks.start_soon(in_turn)
 
-    await many(AT_ONCE)  # what is made once is made
+    await many(at_once)  # what is made once is made
     cpu = time.process_time()
     await many(answers)
     return {"cpu": (time.process_time() - cpu) / answers * 1e3}
