@@ -214,6 +214,8 @@ async def test_who_comes_after_the_new_claim_reads_the_new_stream_though_the_fir
 
     An answer is held back on its way to the first reader: to its look at a stream that has no event yet, or to its
     reading of the events that it was told of.
+
+    Fails without the second look at a feed that was not ready (`_hub.py`).
     """
     held, go_on = anyio.Event(), anyio.Event()
     ask = getattr(Log, what)

@@ -25,7 +25,6 @@ from promises.mutations_chat import CHAT_MUTATIONS
 from promises.mutations_cluster import CLUSTER_MUTATIONS
 from promises.mutations_runs import RUNS_MUTATIONS
 
-KNOWN = MUTATIONS + CLUSTER_MUTATIONS + CHAT_MUTATIONS + RUNS_MUTATIONS
 ROOT = Path(__file__).parents[2]
 FAILED = 1
 """pytest's exit status when tests failed; others say that it could not run them."""
@@ -57,7 +56,8 @@ def verdict(folder: Path, mutation: Mutation) -> tuple[bool, str]:
 
 
 def main(words: Sequence[str]) -> int:
-    chosen = [one for one in KNOWN if not words or any(word in " ".join(one) for word in words)]
+    known = MUTATIONS + CLUSTER_MUTATIONS + CHAT_MUTATIONS + RUNS_MUTATIONS
+    chosen = [one for one in known if not words or any(word in " ".join(one) for word in words)]
     if not chosen:
         print("No mutation has such a word in it.")
         return 1

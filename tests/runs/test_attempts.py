@@ -336,7 +336,7 @@ async def test_an_attempt_may_save_nothing_once_its_run_holds_the_thread_no_more
 ) -> None:
     """Somebody else has ended it, as after a stop while its process could not reach Redis; another run may be next.
 
-    Fails without the look who holds the thread (`runs/_run_store.py`).
+    Fails without the look who holds the thread (`runs/_fence.py`).
     """
     async with open_room(database_url, redis) as room:
         freed, deleted = await room.dead_run("one "), await room.dead_run("two ")
