@@ -6,6 +6,7 @@ import asyncio
 from typing import Final
 
 import anyio
+import anyio.lowlevel
 
 from ._errors import LogUnavailable
 from ._links import backoff
