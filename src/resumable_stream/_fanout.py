@@ -129,6 +129,8 @@ class Feed:
             peek = await self._glances.take(ATTACH_TIMEOUT)
         except LogUnavailable:  # `_follow` meets it as well, and deals with it
             return True
+        if isinstance(self.failure, StreamNotFound):  # as an older look than this one may have said
+            return peek is None
         if peek is not None and not self.ready.is_set():
             self.missing = False
         elif peek is not None and peek.exists and not self._is_another(peek):

@@ -149,6 +149,7 @@ class Hub:
         self._lingering: dict[Feed, asyncio.TimerHandle] = {}
         self._retired: set[Feed] = set()
         self._closing: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     @property
     def feeds(self) -> int:
@@ -180,6 +181,8 @@ class Hub:
         feed, joined = self._join(stream_id, after, patience)
         try:
             while not await self._settle(feed, alarm, patience, joined=joined):
+                if self._closed:
+                    raise ConsumerClosed("the consumer was closed")
                 self._retire(feed)
                 self.detach(feed)
                 feed, joined = self._join(stream_id, after, patience)
@@ -214,9 +217,10 @@ class Hub:
                 if now >= patience + ATTACH_TIMEOUT:
                     raise LogUnavailable("Redis did not answer in time")
                 await feed.wait(alarm, patience if feed.missing else patience + ATTACH_TIMEOUT)
-            if was_ready or not joined or feed.failure is not None:
+            failed = feed.failure is not None and not isinstance(feed.failure, StreamNotFound)
+            if was_ready or not joined or failed:
                 return not feed.outdated
-            # It may have got ready by an older look than ours.
+            # It may have got ready, or have found nothing, by an older look than ours.
 
     def _join(self, stream_id: str, after: EventID | None, patience: float) -> tuple[Feed, bool]:
         """One viewer more for the feed of a stream, and whether the feed was there before."""
@@ -264,6 +268,7 @@ class Hub:
 
     async def aclose(self) -> None:
         """Stop following everything; viewers that are still waiting get `ConsumerClosed`."""
+        self._closed = True
         for timer in self._lingering.values():
             timer.cancel()
         feeds = self._all()
