@@ -258,10 +258,9 @@ class Executor(Background):
             earlier = run.attempts > 1
             if earlier and await self._read_earlier(attempt) and not self.resumes:
                 raise StreamFailure("not_resumable", "The answer was broken off and cannot be continued.")
-            turn = turn_of(run)
+            turn = replace(turn_of(run), guard=self._runs.fence(run))
             if self.resumes:
-                told = attempt.said.told if earlier else None
-                turn = replace(turn, told=told, drain=self._draining, guard=self._runs.fence(run))
+                turn = replace(turn, told=attempt.said.told if earlier else None, drain=self._draining)
             names = run.names_thread and bool(run.message)
             title = TitleSlot(expected=names)
             if names:
