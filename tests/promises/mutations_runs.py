@@ -212,7 +212,30 @@ RUNS_MUTATIONS: Final = (
         "_is_still_loading_the_old_one",
         "the second look at a feed that was not ready",
         "_hub.py",
-        "if was_ready or not joined or feed.failure is not None:",
+        "if was_ready or not joined or failed:",
         "if True:",
+    ),
+    Mutation(
+        "../core/test_arrivals.py::test_who_comes_after_the_claim_is_not_told_what_was_found_before_it",
+        "the question whether what a feed found is older than the newcomer",
+        "_fanout.py",
+        "if isinstance(self.failure, StreamNotFound):  # as an older",
+        "if False:  # as an older",
+    ),
+    Mutation(
+        "../core/test_arrivals.py::test_who_comes_to_a_stream_that_goes_away_as_the_consumer_is_closed_leaves_nothing"
+        "_behind",
+        "the question whether the hub is closed",
+        "_hub.py",
+        "                if self._closed:",
+        "                if False:",
+    ),
+    Mutation(
+        "../runs/test_superseded.py::test_a_process_whose_run_was_given_up_saves_nothing_more_though_runs_are_begun"
+        "_once",
+        "the guard of runs that are begun once",
+        "runs/_executor.py",
+        "guard=self._runs.fence(run))\n            if self.resumes:",
+        "guard=self._runs.fence(run) if self.resumes else None)\n            if self.resumes:",
     ),
 )

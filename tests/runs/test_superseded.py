@@ -26,7 +26,7 @@ async def test_a_process_whose_run_was_given_up_saves_nothing_more_though_runs_a
         run = await first.manager.start(NewMessage(owner="ann", text="hold"))
         await wait_until(agent.held.is_set, what="the first process is at work")
         guard = agent.turns[0].guard
-        assert guard is not None
+        assert guard is not None, "it has none"
         assert await guard()
         async with Log(redis) as log:
             peek = await log.peek(Names.of(run.stream_id))
