@@ -39,7 +39,7 @@ async def test_who_comes_after_the_claim_is_not_told_what_was_found_before_it(
 ) -> None:
     """Another reader came before the claim; the answer to its look comes before the newcomer's, or behind that.
 
-    Fails without the question why a feed has failed: in `Feed.is_current`, and in `Hub._settle`.
+    Fails without the question whether what a feed found is older than the newcomer (`_fanout.py`).
     """
     producer = StreamProducer(redis)
     got: list[StreamEvent] = []
@@ -66,7 +66,10 @@ async def test_who_comes_after_the_claim_is_not_told_what_was_found_before_it(
 async def test_who_comes_to_a_stream_that_goes_away_as_the_consumer_is_closed_leaves_nothing_behind(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its look is cut off; there must be no other. Fails where `Hub.attach` does not see that the hub is closed."""
+    """Its look is cut off; there must be no other.
+
+    Fails without the question whether the hub is closed (`_hub.py`).
+    """
     producer = StreamProducer(redis)
     await producer.run("s", ScriptedSource(["a"]))
     async with (

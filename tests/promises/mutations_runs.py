@@ -7,6 +7,7 @@ from typing import Final
 from promises.mutations import Mutation
 
 FENCE: Final = "../runs/test_fence.py::"
+STILL: Final = "../runs/test_standing_still.py::"
 TAKEOVER: Final = "../core/test_takeover.py::"
 ATTEMPTS: Final = "../runs/test_attempts.py::"
 
@@ -194,18 +195,39 @@ RUNS_MUTATIONS: Final = (
         "tasks.start_soon(queue.keep_open)",
     ),
     Mutation(
-        f"{FENCE}test_one_that_fell_asleep_in_the_middle_of_a_write_does_not",
+        f"{FENCE}test_an_older_one_does_not",
         "what is sent last in each writing transaction",
         "agent/_checkpoint.py",
-        "                await self._fence.hold(cursor)",
+        "                await fence.check(cursor)",
         "                pass",
     ),
     Mutation(
         f"{FENCE}test_another_one_begins_only_when_a_write_under_way_is_in_the_database",
         "the row's lock",
         "runs/_fence.py",
-        " FOR SHARE OF run",
+        " FOR SHARE",
         "",
+    ),
+    Mutation(
+        f"{STILL}test_another_process_goes_on_though_one_stands_still_in_a_write",
+        "the lock that comes first",
+        "agent/_checkpoint.py",
+        "                await fence.enter(cursor)",
+        "                pass",
+    ),
+    Mutation(
+        f"{STILL}test_another_process_goes_on_though_one_stands_still_in_a_write",
+        "the end of who keeps a newer attempt waiting",
+        "runs/_fence.py",
+        'await database.fetch(_END_WRITES, {"id": run.id, "known": run.attempts})',
+        "pass",
+    ),
+    Mutation(
+        f"{STILL}test_a_thread_is_let_go_though_the_process_of_its_run_stands_still_in_a_write",
+        "what the run was known as",
+        "runs/_fence.py",
+        ' AND run.attempts = %(known)s"\n    " AND writer',
+        '"\n    " AND writer',
     ),
     Mutation(
         "../core/test_recreated.py::test_who_comes_after_the_new_claim_reads_the_new_stream_though_the_first_reader"

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 import anyio
-import psycopg
 import pytest
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import empty_checkpoint
@@ -70,6 +69,7 @@ async def test_the_newest_attempt_saves(scene: Scene) -> None:
 
 
 async def test_an_older_one_does_not(scene: Scene) -> None:
+    """Fails without what is sent last in each writing transaction (`agent/_checkpoint.py`)."""
     config = await scene.save()
     await scene.begin()
     with pytest.raises(Superseded):
@@ -92,25 +92,6 @@ async def test_nor_does_one_whose_run_has_let_its_thread_go(scene: Scene, how: s
     assert await scene.saved() == (0, 0)
 
 
-async def test_one_that_fell_asleep_in_the_middle_of_a_write_does_not(scene: Scene) -> None:
-    """It had sent what it writes, and no commit, when the other one began.
-
-    Fails without what is sent last in each writing transaction (`agent/_checkpoint.py`).
-    """
-
-    async def write() -> None:
-        async with scene.saver._cursor(pipeline=True) as cursor:
-            await cursor.execute(
-                "INSERT INTO checkpoint_writes (thread_id, checkpoint_id, task_id, idx, channel, blob)"
-                " VALUES ('t', 'c', 'task', 0, 'messages', '')"
-            )
-            await scene.begin()
-
-    with pytest.raises(psycopg.errors.DivisionByZero):
-        await write()
-    assert await scene.saved() == (0, 0)
-
-
 async def test_another_one_begins_only_when_a_write_under_way_is_in_the_database(scene: Scene) -> None:
     """What it then reads is the last that the older one has saved. Fails without the row's lock (`runs/_fence.py`)."""
     begun = anyio.Event()
@@ -121,7 +102,7 @@ async def test_another_one_begins_only_when_a_write_under_way_is_in_the_database
 
     async with anyio.create_task_group() as group:
         async with scene.room.database.pool.connection() as connection, connection.transaction():
-            await scene.room.runs.fence(scene.attempt).hold(connection.cursor())
+            await scene.room.runs.fence(scene.attempt).enter(connection.cursor())
             group.start_soon(begin)
             await wait_until(lambda: _waits(scene.room))
             assert not begun.is_set()

@@ -19,7 +19,7 @@ async def test_a_process_whose_run_was_given_up_saves_nothing_more_though_runs_a
 ) -> None:
     """It stood still for longer than its lease, and the thread has gone on without it.
 
-    Fails where only runs that can be continued get a guard (`runs/_executor.py`).
+    Fails without the guard of runs that are begun once (`runs/_executor.py`).
     """
     agent = ScriptedAgent()
     async with open_room(database_url, redis, agent=agent) as first, open_room(database_url, redis) as second:

@@ -93,8 +93,12 @@ class Fence(Protocol):
         """Whether the run may write."""
         ...
 
-    async def hold(self, cursor: AsyncCursor[Any]) -> None:
-        """Sent last in a transaction: has it fail with a division by zero, unless the run may write until its end."""
+    async def enter(self, cursor: AsyncCursor[Any]) -> None:
+        """Sent first in a transaction that writes: what `check` finds stays so until its end."""
+        ...
+
+    async def check(self, cursor: AsyncCursor[Any]) -> None:
+        """Sent last in a transaction: has it fail with a division by zero, unless the run may write."""
         ...
 
 
@@ -191,10 +195,13 @@ class RunSaver(AsyncPostgresSaver):
     @asynccontextmanager
     async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[AsyncCursor[DictRow]]:
         """LangGraph's, with which it writes whatever is one transaction in one pipeline."""
+        fence = self._fence if pipeline else None
         async with super()._cursor(pipeline=pipeline) as cursor:
+            if fence is not None:
+                await fence.enter(cursor)
             yield cursor
-            if pipeline and self._fence is not None:
-                await self._fence.hold(cursor)
+            if fence is not None:
+                await fence.check(cursor)
 
     def _checkpoint(self, checkpoint_id: str) -> asyncio.Future[None]:
         if checkpoint_id not in self._checkpoints:

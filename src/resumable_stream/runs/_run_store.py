@@ -12,7 +12,7 @@ from psycopg.types.json import Json
 
 from ._database import Database, one
 from ._errors import IdempotencyMismatch, ThreadNotFound, TooManyRuns
-from ._fence import Fence
+from ._fence import Fence, write
 from ._limits import check_active_runs
 from ._values import NewMessage, Run
 
@@ -143,7 +143,9 @@ class RunStore:
             run: the run.
             unless_in_repair: leave it to who is repairing the thread just now.
         """
-        row = await self._database.fetch_one(
+        row = await write(
+            self._database,
+            run,
             "WITH released AS ("  # noqa: S608 - all ours
             "UPDATE resumable_stream_threads SET active_run_id = NULL, repair_until = NULL"
             " WHERE id = %(thread)s AND active_run_id = %(id)s"
@@ -247,7 +249,9 @@ class RunStore:
         Returns:
             The run with the number of the attempt; ``None`` when it does not hold its thread any more.
         """
-        row = await self._database.fetch_one(
+        row = await write(
+            self._database,
+            run,
             "UPDATE resumable_stream_runs AS run SET begun_by = %(token)s,"
             " attempts = %(known)s + 1 FROM resumable_stream_threads AS thread"
             " WHERE run.id = %(id)s AND thread.active_run_id = run.id AND thread.deleted_time IS NULL"
