@@ -48,7 +48,8 @@ class Pause(AgentMiddleware):
 def turn_of(fields: dict[str, Any], drain: asyncio.Event) -> Turn:
     told = fields.pop("told")
     if told is not None:
-        told = Told(**{name: frozenset(ids) for name, ids in told.items()})
+        asked = told.pop("asked")
+        told = Told(**{name: frozenset(ids) for name, ids in told.items()}, asked=asked)
     return Turn(**fields, told=told, drain=drain)
 
 

@@ -100,6 +100,7 @@ class Reader:
             messages=frozenset(data["message_id"] for data in of_type(self.events, "message_end")),
             calls=frozenset(data["id"] for data in of_type(self.events, "tool_call")),
             results=frozenset(data["id"] for data in of_type(self.events, "tool_result")),
+            asked={data["id"]: data for data in of_type(self.events, "tool_call")},
         )
         return replace(turn, told=told)
 

@@ -260,4 +260,11 @@ RUNS_MUTATIONS: Final = (
         "guard=self._runs.fence(run))\n            if self.resumes:",
         "guard=self._runs.fence(run) if self.resumes else None)\n            if self.resumes:",
     ),
+    Mutation(
+        "../agent/test_changed_calls.py::test_who_goes_on_tells_a_call_as_it_was_changed_behind_the_end_of_its_message",
+        "what calls were told as",
+        "agent/_start.py",
+        "if before is not None and before != event.data:",
+        "if False:",
+    ),
 )

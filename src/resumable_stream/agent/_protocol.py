@@ -23,11 +23,13 @@ class Told:
         messages: ids of messages whose ``message_end`` is in the stream.
         calls: ids of tool calls whose ``tool_call`` is in the stream.
         results: ids of tool calls whose ``tool_result`` is in the stream.
+        asked: the data of the newest ``tool_call`` of each id.
     """
 
     messages: frozenset[str] = frozenset()
     calls: frozenset[str] = frozenset()
     results: frozenset[str] = frozenset()
+    asked: Mapping[str, object] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -109,7 +109,8 @@ def _inside(snapshot: StateSnapshot, path: Path, answering: Collection[Path]) ->
 def _untold(messages: Sequence[AnyMessage], told: Told) -> Iterator[StreamEvent]:
     """What the stream lacks of the messages of a turn.
 
-    Readers have dropped all that came after the last end of a message.
+    Readers have dropped all that came after the last end of a message: also calls of that message that a hook had
+    changed, as far as they were told at all.
     """
     ended = [index for index, one in enumerate(messages) if one.id in told.messages]
     last = ended[-1] if ended else -1
@@ -120,5 +121,10 @@ def _untold(messages: Sequence[AnyMessage], told: Told) -> Iterator[StreamEvent]
             else:  # of a node whose text is not the answer
                 calls = [call for call in message.tool_calls if call["id"] not in told.calls]
                 yield from tool_calls(message.model_copy(update={"tool_calls": calls}))
+        elif isinstance(message, AIMessage) and index == last:
+            for event in tool_calls(message):
+                before = told.asked.get(event.data["id"]) if isinstance(event.data, dict) else None
+                if before is not None and before != event.data:
+                    yield event
         elif isinstance(message, ToolMessage) and (index > last or message.tool_call_id not in told.results):
             yield tool_result(message)

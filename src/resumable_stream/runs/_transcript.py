@@ -15,8 +15,8 @@ class Transcript:
         self._kept: list[str] = []
         self._begun: list[str] = []
         self._messages: set[str] = set()
-        self._calls: set[str] = set()
-        self._begun_calls: set[str] = set()
+        self._calls: dict[str, object] = {}
+        self._begun_calls: dict[str, object] = {}
         self._results: set[str] = set()
 
     def add(self, event: StreamEvent) -> None:
@@ -37,7 +37,7 @@ class Transcript:
             self._begun.clear()
             self._begun_calls.clear()
         elif kind == TOOL_CALL:
-            self._begun_calls.add(str(data.get("id")))
+            self._begun_calls[str(data.get("id"))] = data
         elif kind == TOOL_RESULT:
             self._results.add(str(data.get("id")))
 
@@ -53,4 +53,5 @@ class Transcript:
             messages=frozenset(self._messages),
             calls=frozenset(self._calls),
             results=frozenset(self._results),
+            asked=dict(self._calls),
         )
