@@ -267,4 +267,11 @@ RUNS_MUTATIONS: Final = (
         "if before is not None and before != event.data:",
         "if False:",
     ),
+    Mutation(
+        "../runs/test_beginning.py::test_a_run_whose_thread_is_deleted_before_it_begins_is_withdrawn_not_handed_over",
+        "the look whether the thread is deleted",
+        "runs/_run_store.py",
+        '%(id)s AND deleted_time IS NULL",',
+        '%(id)s",',
+    ),
 )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from uuid import UUID
 
 import anyio
+import pytest
 from redis.asyncio import Redis
 
-from resumable_stream import Status
+from resumable_stream import Status, StreamNotFound
 from resumable_stream._log import Log
 from resumable_stream._names import Names
 from resumable_stream.runs import NewMessage, Run
@@ -79,3 +80,27 @@ async def test_a_process_that_stood_still_before_it_began_takes_the_run_from_nob
         counted = await second.runs.load(run.id)
         assert counted is not None
         assert counted.attempts == 1
+
+
+async def test_a_run_whose_thread_is_deleted_before_it_begins_is_withdrawn_not_handed_over(
+    database_url: str, redis: Redis
+) -> None:
+    """Nobody goes on with it; a stream that is let go would wait for somebody.
+
+    Fails without the look whether the thread is deleted (`runs/_run_store.py`).
+    """
+    async with open_room(database_url, redis, agent=Resumable(), max_attempts=3) as room:
+        begin = room.runs.begin
+        outcomes: list[Run | Overtaken | None] = []
+
+        async def too_late(run: Run, token: UUID) -> Run | Overtaken | None:
+            await room.threads.mark_deleted("ann", run.thread_id)
+            outcomes.append(await begin(run, token))
+            return outcomes[-1]
+
+        room.runs.begin = too_late  # type: ignore[method-assign]
+        run = await room.manager.start(NewMessage(owner="ann", text="hello"))
+        assert await room.executor.wait_idle(seconds=10)
+        assert outcomes == [None]
+        with pytest.raises(StreamNotFound):
+            await room.consumer.status(run.stream_id)

@@ -177,9 +177,10 @@ class RunStore:
             return await one(connection, "SELECT 1 FROM resumable_stream_runs WHERE id = %(id)s", values) is None
 
     async def holds(self, run: Run) -> bool:
-        """Whether the run holds its thread."""
+        """Whether the run holds its thread. One that is deleted is held by none."""
         row = await self._database.fetch_one(
-            "SELECT 1 FROM resumable_stream_threads WHERE id = %(thread)s AND active_run_id = %(id)s",
+            "SELECT 1 FROM resumable_stream_threads"
+            " WHERE id = %(thread)s AND active_run_id = %(id)s AND deleted_time IS NULL",
             {"thread": run.thread_id, "id": run.id},
         )
         return row is not None
