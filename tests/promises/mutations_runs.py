@@ -274,4 +274,11 @@ RUNS_MUTATIONS: Final = (
         '%(id)s AND deleted_time IS NULL",',
         '%(id)s",',
     ),
+    Mutation(
+        "../runs/test_beginning.py::test_a_hand_over_whose_counting_was_in_doubt_is_counted_once",
+        "the count that the attempt began with",
+        "runs/_run_store.py",
+        "handovers = %(known)s + 1",
+        "handovers = handovers + 1",
+    ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import anyio
 import pytest
@@ -104,3 +104,21 @@ async def test_a_run_whose_thread_is_deleted_before_it_begins_is_withdrawn_not_h
         assert outcomes == [None]
         with pytest.raises(StreamNotFound):
             await room.consumer.status(run.stream_id)
+
+
+async def test_a_hand_over_whose_counting_was_in_doubt_is_counted_once(database_url: str, redis: Redis) -> None:
+    """Else a run that kills its processes would be begun once more than it may.
+
+    Fails without the count that the attempt began with (`runs/_run_store.py`).
+    """
+    async with open_room(database_url, redis, max_attempts=3) as room:
+        run: Run | None = await room.dead_run("one ")
+        for number in (1, 2):
+            assert run is not None
+            attempt = await room.runs.begin(run, uuid4())
+            assert isinstance(attempt, Run)
+            await room.runs.hand_over(attempt)
+            await room.runs.hand_over(attempt)
+            run = await room.runs.load(attempt.id)
+            assert run is not None
+            assert (run.attempts, run.handovers) == (number, number)

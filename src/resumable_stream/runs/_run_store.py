@@ -266,10 +266,10 @@ class RunStore:
         return replace(as_run(row), names_thread=row["names_thread"], attempt=row["attempts"])
 
     async def hand_over(self, run: Run) -> None:
-        """Note that an attempt was passed on in order, and was no crash."""
+        """Note that an attempt was passed on in order, and was no crash. Asked again, it is counted once."""
         await self._database.fetch(
-            "UPDATE resumable_stream_runs SET handovers = handovers + 1 WHERE id = %(id)s AND attempts = %(attempt)s",
-            _who(run),
+            "UPDATE resumable_stream_runs SET handovers = %(known)s + 1 WHERE id = %(id)s AND attempts = %(attempt)s",
+            {**_who(run), "known": run.handovers},
         )
 
     def fence(self, run: Run) -> Fence:
