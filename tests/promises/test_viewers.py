@@ -104,15 +104,20 @@ async def test_a_thousand_clients_that_connect_and_are_cut_leave_nothing_behind(
                 assert all(map(le, now, before)), f"{now}, and before {before}"
                 return True
 
-            with anyio.fail_after(60):
+            with anyio.fail_after(90):
                 await run(200)
                 before = await steady(lambda: held(redis_admin))
-                memory_before, objects_before = memory(), len(gc.get_objects())
-                await run(1000)
-                await wait_until(as_before)
-                memory_after, objects_after = memory(), len(gc.get_objects())
-            assert objects_after - objects_before < 500, "one object for every second client would be a leak"
-            assert memory_after - memory_before < 4 * MEBIBYTE, "4 kB for every client would be a leak"
+                grown = []
+                for _ in range(3):  # a leak grows each time; what a process takes from the system now and then does not
+                    memory_before, objects_before = memory(), len(gc.get_objects())
+                    await run(1000)
+                    await wait_until(as_before)
+                    left = memory() - memory_before, len(gc.get_objects()) - objects_before
+                    grown.append(left)
+                    if left[0] < 4 * MEBIBYTE and left[1] < 500:
+                        break
+                else:
+                    pytest.fail(f"4 kB or half an object for each client, again and again: {grown}")
             await stream.send("b")
             await stays.read_until(b"data: b\n\n")
 
