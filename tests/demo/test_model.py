@@ -115,11 +115,11 @@ async def test_the_tool_is_called_again_for_a_later_question() -> None:
     assert call.tool_calls[0]["args"] == {"query": "gap"}
 
 
-async def test_a_failed_tool_is_reported_as_nothing_found() -> None:
+async def test_a_tool_that_failed_or_was_refused_is_not_said_to_have_found_anything() -> None:
     model = fast().bind_tools([search_tool()])
-    result = ToolMessage("[]", tool_call_id="1", status="error")
+    result = ToolMessage("No.", tool_call_id="1", status="error")
     answer = joined(await chunks_of(model, [HumanMessage("search x"), result]))
-    assert "nothing" in answer.text
+    assert answer.text == "Nothing was searched: the call was refused, stopped, or failed."
 
 
 async def test_without_the_tool_a_search_prompt_is_just_answered() -> None:

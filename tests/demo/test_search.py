@@ -45,7 +45,7 @@ def test_a_page_is_cut_at_its_headings_and_loses_its_markup() -> None:
         ("The guide", "Leases"),
     ]
     assert found[1].prose == "An introduction with a link."
-    assert found[2].prose == "A stop is durable . It works while the model is silent."
+    assert found[2].prose == "A stop is durable. It works while the model is silent."
     assert "not a heading" in found[2].code
 
 

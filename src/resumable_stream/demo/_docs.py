@@ -83,4 +83,4 @@ def _plain(markdown: str) -> str:
     text = re.sub(r"<!--.*?-->", " ", markdown, flags=re.DOTALL)
     text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
     text = re.sub(r"^\s*([-+*]|\d+\.|>|\|[-:| ]+\|$)\s*", "", text, flags=re.MULTILINE)
-    return " ".join(re.sub(r"[`*|]+", " ", text).split())
+    return " ".join(re.sub(r"[`*]+", "", text).replace("|", " ").split())

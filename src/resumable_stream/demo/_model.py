@@ -33,7 +33,7 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from ._script import script, search_query, summary, title, tokens, wants
+from ._script import NOT_SEARCHED, script, search_query, summary, title, tokens, wants
 
 
 class ScriptedError(RuntimeError):
@@ -169,7 +169,9 @@ class ScriptedChatModel(BaseChatModel):
             return _Reply(tuple(tokens(summary(prompt))))
         results = [one for one in messages[last:] if isinstance(one, ToolMessage)]
         if results:
-            found = str(results[-1].text) if results[-1].status == "success" else ""
+            if results[-1].status != "success":
+                return _Reply(tuple(tokens(NOT_SEARCHED)))
+            found = str(results[-1].text)
             return _Reply(tuple(script(prompt, found=found)), fails=wants(prompt, "fail"))
         silence = self.silence if wants(prompt, "silent") else 0.0
         if "search" in self.tool_names and (wants(prompt, "search") or wants(prompt, "look up")):

@@ -12,6 +12,9 @@ from ._topics import TOPICS, Topic
 LONG_TOKENS: Final = 400
 """About how many tokens an answer to a prompt with "long" in it has."""
 
+NOT_SEARCHED: Final = "Nothing was searched: the call was refused, stopped, or failed."
+"""The answer when the search tool gave no result."""
+
 _TOKEN: Final = re.compile(r"\s?\w{1,8}|\s+|[^\w\s]{1,4}")
 _FITTING: Final = (
     "You asked: *{}*. Here is the short version.",
