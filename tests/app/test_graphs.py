@@ -10,7 +10,7 @@ from redis import Redis
 from agent.provider_wire import Reply, provider_wire
 from app.serving import chat_on, eventually, served, settings_for, typed
 from resumable_stream.agent import build_graph
-from resumable_stream.app import Settings, create_app
+from resumable_stream.app import Settings, SettingsError, create_app
 from resumable_stream.demo import ScriptedChatModel, script
 
 
@@ -43,6 +43,32 @@ async def test_the_ready_agent_is_made_of_the_settings(
                 return bool((await chat.threads())["threads"][0].get("chat_name") == "Word by word")
 
             await eventually(named)
+
+
+async def test_threads_of_a_graph_of_ones_own_get_titles_of_the_model_that_is_named_for_them(
+    valkey_url: str, database_url: str, empty_redis: Redis, no_tasks_left: None
+) -> None:
+    graph = build_graph(ScriptedChatModel(tokens_per_second=0))
+    with provider_wire() as wire:
+        settings = settings_for(
+            valkey_url, database_url, llm_title_model="small", llm_base_url=f"{wire.url}/v1", openai_api_key="key"
+        )
+        wire.script(Reply(text=["A small ", "talk"]))
+        async with served(create_app(settings, agent=graph)) as url, chat_on(url) as chat:
+            sent = await chat.send("hello")
+            assert await chat.answer(sent["thread_id"], run_id=sent["run_id"]) == "".join(script("hello"))
+
+            async def named() -> bool:
+                return bool((await chat.threads())["threads"][0].get("chat_name") == "A small talk")
+
+            await eventually(named)
+        assert [request.body["model"] for request in wire.requests] == ["small"]
+
+
+async def test_a_model_for_titles_needs_a_key_too(valkey_url: str, database_url: str) -> None:
+    graph = build_graph(ScriptedChatModel(tokens_per_second=0))
+    with pytest.raises(SettingsError, match="OPENAI_API_KEY: not set"):
+        create_app(settings_for(valkey_url, database_url, llm_title_model="small"), agent=graph)
 
 
 async def test_a_graph_of_ones_own_answers_and_is_stopped_in_the_middle(

@@ -37,7 +37,7 @@ def plan_agent(agent: Any, settings: Settings) -> AgentPlan:
         settings: what the ready agent is made of.
 
     Raises:
-        SettingsError: the ready agent is wanted, and its settings are incomplete.
+        SettingsError: the ready agent is wanted, or a model for titles, and the settings are incomplete.
         TypeError: it is none of the three.
     """
     if agent is None:
@@ -51,7 +51,8 @@ def plan_agent(agent: Any, settings: Settings) -> AgentPlan:
     if isinstance(agent, Agent):
         return AgentPlan(lambda pool: agent)
     if hasattr(agent, "astream") and hasattr(agent, "checkpointer"):
-        return AgentPlan(lambda pool: _graph_agent(agent, pool), _checkpoints())
+        settings.check_title_model()
+        return AgentPlan(lambda pool: _graph_agent(settings, agent, pool), _checkpoints())
     raise TypeError(
         "agent must be a compiled LangGraph graph, or an object with the methods of resumable_stream.agent.Agent"
     )
@@ -63,19 +64,23 @@ def _checkpoints() -> tuple[SetUp, ...]:
     return (set_up_checkpoints,)
 
 
-def _graph_agent(graph: Any, pool: Pool) -> Agent:
+def _graph_agent(settings: Settings, graph: Any, pool: Pool) -> Agent:
     from resumable_stream.agent import LangGraphAgent
 
-    return LangGraphAgent(graph, pool)
+    name = settings.llm_title_model
+    return LangGraphAgent(graph, pool, title_model=None if name is None else _model(settings, name))
 
 
 def _ready_agent(settings: Settings, pool: Pool) -> Agent:
-    from resumable_stream.agent import LangGraphAgent, build_graph, chat_model, web_search_tool
-
-    def model(name: str) -> Any:
-        return chat_model(settings.llm_provider, name, api_key=settings.api_key, base_url=settings.llm_base_url)
+    from resumable_stream.agent import LangGraphAgent, build_graph, web_search_tool
 
     answering = settings.llm_model or ""
     tools = [web_search_tool(tavily_api_key=settings.tavily_api_key)] if settings.web_search else []
-    graph = build_graph(model(answering), tools, system_prompt=settings.system_prompt)
-    return LangGraphAgent(graph, pool, title_model=model(settings.llm_title_model or answering))
+    graph = build_graph(_model(settings, answering), tools, system_prompt=settings.system_prompt)
+    return LangGraphAgent(graph, pool, title_model=_model(settings, settings.llm_title_model or answering))
+
+
+def _model(settings: Settings, name: str) -> Any:
+    from resumable_stream.agent import chat_model
+
+    return chat_model(settings.llm_provider, name, api_key=settings.api_key, base_url=settings.llm_base_url)

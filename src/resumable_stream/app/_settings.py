@@ -94,7 +94,8 @@ class Settings(BaseSettings):
     )
     llm_model: str | None = Field(default=None, description="The model that answers, by the provider's name for it.")
     llm_title_model: str | None = Field(
-        default=None, description="The model that makes titles for threads. Unset: the one that answers."
+        default=None,
+        description="The model that makes titles for threads. Unset: the one that answers; none for a graph of yours.",
     )
     llm_base_url: str | None = Field(
         default=None, description="Another server that speaks the provider's protocol, such as a proxy."
@@ -294,13 +295,30 @@ class Settings(BaseSettings):
                 "  LLM_MODEL: not set. Name a model of the provider in the environment or in .env,"
                 " or pass an agent to create_app()."
             )
-        if self.api_key is None and self.llm_provider in ("openai", "anthropic", "google"):
+        if self._lacks_key:
             lines.append(
                 f"  {self.llm_provider.upper()}_API_KEY: not set. Put it in the environment or in"
                 " .env, choose another LLM_PROVIDER, or pass an agent to create_app()."
             )
         if lines:
             raise SettingsError("\n".join(["There is no model to answer with:", *lines]))
+
+    def check_title_model(self) -> None:
+        """Check that a model for titles, where one is named, can be used.
+
+        Raises:
+            SettingsError: when its key is missing.
+        """
+        if self.llm_title_model is not None and self._lacks_key:
+            raise SettingsError(
+                "There is no key for the model that makes titles:\n"
+                f"  {self.llm_provider.upper()}_API_KEY: not set. Put it in the environment or in .env, choose another"
+                " LLM_PROVIDER, or leave out LLM_TITLE_MODEL."
+            )
+
+    @property
+    def _lacks_key(self) -> bool:
+        return self.api_key is None and self.llm_provider in ("openai", "anthropic", "google")
 
 
 def load_settings(**values: Any) -> Settings:
