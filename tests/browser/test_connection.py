@@ -70,7 +70,7 @@ async def test_a_server_out_of_reach_is_mentioned_until_it_is_back(shaky: ChatPa
     await proxy.down()
     await expect(notice).to_be_visible()
     await expect(shaky.page.get_by_role("status")).to_have_text("Connection lost. Reconnecting.")
-    async with shaky.page.expect_request(RESUMED):
+    async with shaky.page.expect_request(RESUMED, timeout=30_000):
         await shaky.page.get_by_role("button", name="Try now").click()
     await proxy.up()
     await shaky.open_gate("reach")
@@ -87,7 +87,7 @@ async def test_a_line_that_died_in_silence_is_replaced(shaky: ChatPage, proxy: F
     await shaky.send(prompt)
     await shaky.waits_after(first)
     await lose_what_comes(proxy, shaky, "silence")
-    async with shaky.page.expect_request(RESUMED):
+    async with shaky.page.expect_request(RESUMED, timeout=30_000):
         await shaky.page.clock.fast_forward(60_000)
     await shaky.waits_after(second)
     await shaky.open_gate("silence")
@@ -107,7 +107,7 @@ async def test_a_hidden_tab_gives_its_connection_back_and_continues_when_it_is_s
         await shaky.page.clock.fast_forward(6_000)
     await shaky.open_gate("hidden")
     await shaky.open_gate("hidden")
-    async with shaky.page.expect_request(RESUMED):
+    async with shaky.page.expect_request(RESUMED, timeout=30_000):
         await shaky.look_at()
     await shaky.finished(answers=1)
     await shaky.shows(whole)
@@ -119,7 +119,7 @@ async def test_coming_online_replaces_a_connection_that_looks_alive(shaky: ChatP
     await shaky.send(prompt)
     await shaky.waits_after(first)
     await lose_what_comes(proxy, shaky, "online")
-    async with shaky.page.expect_request(RESUMED):
+    async with shaky.page.expect_request(RESUMED, timeout=30_000):
         await shaky.page.evaluate("window.dispatchEvent(new Event('online'))")
     await shaky.waits_after(second)
     await shaky.open_gate("online")
