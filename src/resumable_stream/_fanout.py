@@ -97,7 +97,8 @@ class Feed:
     def wait(self, alarm: Alarm, deadline: float | None) -> asyncio.Future[bool]:
         """Until there is something new; ``False`` when the deadline (in loop time) came first. Then `leave` it."""
         self.leave(alarm)
-        self._waiters.add(waiter := alarm.set(deadline))
+        waiter = alarm.set(deadline)
+        self._waiters.add(waiter)
         return waiter
 
     def leave(self, alarm: Alarm) -> None:
@@ -385,6 +386,7 @@ class Feed:
         self.ready.set()
         self._notify()
         self._unsubscribe()
-        for task in (tasks := [self._task, *self._glances.tasks, *self.pages.tasks]):
+        tasks = [self._task, *self._glances.tasks, *self.pages.tasks]
+        for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)

@@ -48,8 +48,8 @@ class Pause(AgentMiddleware):
 def turn_of(fields: dict[str, Any], drain: asyncio.Event) -> Turn:
     told = fields.pop("told")
     if told is not None:
-        asked = told.pop("asked")
-        told = Told(**{name: frozenset(ids) for name, ids in told.items()}, asked=asked)
+        calls = told.pop("calls")
+        told = Told(**{name: frozenset(ids) for name, ids in told.items()}, calls=calls)
     return Turn(**fields, told=told, drain=drain)
 
 

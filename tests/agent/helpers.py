@@ -98,9 +98,8 @@ class Reader:
         del self.events[ends[-1] + 1 if ends else 0 :]
         told = Told(
             messages=frozenset(data["message_id"] for data in of_type(self.events, "message_end")),
-            calls=frozenset(data["id"] for data in of_type(self.events, "tool_call")),
             results=frozenset(data["id"] for data in of_type(self.events, "tool_result")),
-            asked={data["id"]: data for data in of_type(self.events, "tool_call")},
+            calls={data["id"]: data for data in of_type(self.events, "tool_call")},
         )
         return replace(turn, told=told)
 

@@ -264,7 +264,7 @@ RUNS_MUTATIONS: Final = (
         "../agent/test_changed_calls.py::test_who_goes_on_tells_a_call_as_it_was_changed_behind_the_end_of_its_message",
         "what calls were told as",
         "agent/_start.py",
-        "if before is not None and before != event.data:",
+        'if told.calls.get(call["id"] or "", event.data) != event.data:',
         "if False:",
     ),
     Mutation(

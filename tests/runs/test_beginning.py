@@ -14,8 +14,15 @@ from resumable_stream._names import Names
 from resumable_stream.runs import NewMessage, Run
 from resumable_stream.runs._errors import Unavailable
 from resumable_stream.runs._run_store import Overtaken
-from runs.room import Resumable, open_room, thread_of
+from runs.room import Resumable, Room, open_room, thread_of
 from support import wait_until
+
+
+async def attempts(room: Room, run: Run) -> int:
+    """How often the run was begun, as it is counted."""
+    counted = await room.runs.load(run.id)
+    assert counted is not None
+    return counted.attempts
 
 
 async def test_an_attempt_whose_counting_was_in_doubt_is_counted_once(database_url: str, redis: Redis) -> None:
@@ -35,9 +42,7 @@ async def test_an_attempt_whose_counting_was_in_doubt_is_counted_once(database_u
         assert await room.executor.wait_idle(seconds=10)
         assert (await room.consumer.status(run.stream_id)).status is Status.COMPLETED
         assert await thread_of(room, run) == ["hello", "hello "]
-        counted = await room.runs.load(run.id)
-        assert counted is not None
-        assert counted.attempts == 1
+        assert await attempts(room, run) == 1
 
 
 async def test_a_process_that_stood_still_before_it_began_takes_the_run_from_nobody(
@@ -77,9 +82,7 @@ async def test_a_process_that_stood_still_before_it_began_takes_the_run_from_nob
         assert outcomes == [Overtaken()]
         assert (await second.consumer.status(run.stream_id)).status is Status.COMPLETED
         assert await thread_of(second, run) == ["one hold two", "one two "]
-        counted = await second.runs.load(run.id)
-        assert counted is not None
-        assert counted.attempts == 1
+        assert await attempts(second, run) == 1
 
 
 async def test_a_run_whose_thread_is_deleted_before_it_begins_is_withdrawn_not_handed_over(

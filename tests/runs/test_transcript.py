@@ -31,12 +31,10 @@ def test_what_no_message_end_closed_is_void_after_a_restart() -> None:
     """Fails without the dropping of what was begun (`runs/_transcript.py`)."""
     said = transcript(FIRST + BEGUN + AGAIN)
     assert said.text == "one two"
-    assert said.told == Told(
-        messages=frozenset({"m1", "m2"}), calls=frozenset({"a"}), results=frozenset({"a"}), asked={"a": FIRST[1].data}
-    )
+    assert said.told == Told(messages=frozenset({"m1", "m2"}), calls={"a": FIRST[1].data}, results=frozenset({"a"}))
 
 
 def test_a_call_that_was_changed_behind_the_end_of_its_message_is_as_it_was_before_after_a_restart() -> None:
     changed = StreamEvent("tool_call", {"id": "a", "name": "search", "args": {"q": "x"}})
-    assert transcript([*FIRST, changed, AGAIN[0]]).told.asked == {"a": FIRST[1].data}
-    assert transcript([*FIRST, changed, *AGAIN[1:]]).told.asked == {"a": changed.data}
+    assert transcript([*FIRST, changed, AGAIN[0]]).told.calls == {"a": FIRST[1].data}
+    assert transcript([*FIRST, changed, *AGAIN[1:]]).told.calls == {"a": changed.data}

@@ -21,15 +21,13 @@ class Told:
 
     Attributes:
         messages: ids of messages whose ``message_end`` is in the stream.
-        calls: ids of tool calls whose ``tool_call`` is in the stream.
+        calls: the data of the newest ``tool_call`` in the stream, by the ids of the calls.
         results: ids of tool calls whose ``tool_result`` is in the stream.
-        asked: the data of the newest ``tool_call`` of each id.
     """
 
     messages: frozenset[str] = frozenset()
-    calls: frozenset[str] = frozenset()
+    calls: Mapping[str, object] = field(default_factory=dict, hash=False)
     results: frozenset[str] = frozenset()
-    asked: Mapping[str, object] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

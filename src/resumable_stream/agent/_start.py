@@ -122,9 +122,8 @@ def _untold(messages: Sequence[AnyMessage], told: Told) -> Iterator[StreamEvent]
                 calls = [call for call in message.tool_calls if call["id"] not in told.calls]
                 yield from tool_calls(message.model_copy(update={"tool_calls": calls}))
         elif isinstance(message, AIMessage) and index == last:
-            for event in tool_calls(message):
-                before = told.asked.get(event.data["id"]) if isinstance(event.data, dict) else None
-                if before is not None and before != event.data:
+            for call, event in zip(message.tool_calls, tool_calls(message), strict=True):
+                if told.calls.get(call["id"] or "", event.data) != event.data:
                     yield event
         elif isinstance(message, ToolMessage) and (index > last or message.tool_call_id not in told.results):
             yield tool_result(message)

@@ -36,7 +36,7 @@ def _redis_url(value: SecretStr) -> SecretStr:
         raise ValueError(f"what follows the host is the number of a database; {_REDIS_ADVICE}; {_ENCODE_ADVICE}")
     try:
         # It does not connect; it says what it cannot read.
-        Redis.from_url(url).connection_pool.make_connection()  # type: ignore[no-untyped-call]
+        Redis.from_url(url).connection_pool.make_connection()  # type: ignore[no-untyped-call] # not annotated
     except Exception:  # noqa: BLE001 - whose text can hold a part of the password
         raise ValueError(f"it has a part that cannot be read; {_REDIS_ADVICE}") from None
     return value

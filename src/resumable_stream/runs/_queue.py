@@ -7,8 +7,8 @@ died, is found by a janitor, which puts it in again; a run that comes twice is c
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
@@ -16,6 +16,7 @@ from uuid import UUID
 
 import anyio
 from anyio.abc import TaskGroup
+from redis.exceptions import RedisError
 
 from resumable_stream.logs import get_logger
 
@@ -88,13 +89,8 @@ class RunQueue:
         Raises:
             Unavailable: the queue cannot be reached.
         """
-        if self._docket is None:
-            raise Unavailable("redis")
-        with asking_redis():
-            try:
-                return len(await self._docket.workers())
-            except (OSError, self._redis_error) as error:
-                raise Unavailable("redis") from error
+        with self._asking() as docket:
+            return len(await docket.workers())
 
     async def put(self, run: Run) -> bool:
         """Have a run executed by whichever worker is free. Putting it in again while it waits changes nothing.
@@ -103,21 +99,25 @@ class RunQueue:
             Unavailable: the queue cannot be reached.
         """
         async with self._puts:
-            if self._docket is None:
-                raise Unavailable("redis")
-            with asking_redis():
-                try:
-                    # After an attempt that died docket believes for a while that it is at work: so the number.
-                    await self._docket.add("answer_run", key=f"{run.id}-{run.attempts}")(run_id=str(run.id))
-                except (OSError, self._redis_error) as error:
-                    raise Unavailable("redis") from error
+            with self._asking() as docket:
+                # After an attempt that died docket believes for a while that it is at work: so the number.
+                await docket.add("answer_run", key=f"{run.id}-{run.attempts}")(run_id=str(run.id))
         return True
 
-    @property
-    def _redis_error(self) -> type[Exception]:
-        from redis.exceptions import RedisError
+    @contextmanager
+    def _asking(self) -> Iterator[Docket]:
+        """The queue, for questions inside the block.
 
-        return RedisError
+        Raises:
+            Unavailable: it cannot be reached, or takes too long.
+        """
+        if self._docket is None:
+            raise Unavailable("redis")
+        with asking_redis():
+            try:
+                yield self._docket
+            except (OSError, RedisError) as error:
+                raise Unavailable("redis") from error
 
     async def keep_open(self) -> None:
         """Keep the queue open, and work it off where runs are performed. Redis may come and go.

@@ -51,7 +51,6 @@ class Transcript:
         """What an agent that goes on need not tell again."""
         return Told(
             messages=frozenset(self._messages),
-            calls=frozenset(self._calls),
+            calls=dict(self._calls),
             results=frozenset(self._results),
-            asked=dict(self._calls),
         )
